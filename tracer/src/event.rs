@@ -1,0 +1,85 @@
+//! Everything that can happen to the memory of a process, decoded and owned.
+
+use std::sync::Arc;
+
+pub use tracer_ebpf::{call::Via, loss::Loss, record::Frame, unwind::Stop};
+
+/// A process of this run: (pid, start time), numbered by the tracer and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId(pub u32);
+
+/// An object file of this run, as [`Frame::object`] names it; 0 is "no file".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId(pub u32);
+
+/// What events call a stack: the hash of its frames, or a number used once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StackKey(pub u64);
+
+/// Heap blocks and direct mappings are counted apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Heap,
+    Mmap,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heap => "heap",
+            Self::Mmap => "mmap",
+        }
+    }
+}
+
+/// One thing that happened. Times are `CLOCK_MONOTONIC` nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A process is traced from now on. `break_end` is the end of its heap segment, if known.
+    Begin { process: ProcessId, time_ns: u64, tgid: u32, name: Arc<str>, break_end: Option<u64> },
+    /// The frames behind a key, innermost first; sent before the first event that uses the key.
+    Stack { key: StackKey, stop: Stop, frames: Box<[Frame]> },
+    Alloc { process: ProcessId, time_ns: u64, via: Via, address: u64, size_bytes: u64, stack: StackKey },
+    /// One free and one allocation. `address` is 0 if the call only freed. `started_ns` is when the call
+    /// was entered: from then on another thread may have been given `old_address`.
+    Realloc {
+        process: ProcessId,
+        time_ns: u64,
+        old_address: u64,
+        address: u64,
+        size_bytes: u64,
+        stack: StackKey,
+        started_ns: u64,
+    },
+    Free { process: ProcessId, time_ns: u64, address: u64 },
+    /// An anonymous mapping. `nested`: made by an allocator for itself, which is no allocation.
+    Map {
+        process: ProcessId,
+        time_ns: u64,
+        address: u64,
+        size_bytes: u64,
+        stack: StackKey,
+        nested: bool,
+    },
+    Unmap { process: ProcessId, time_ns: u64, address: u64, size_bytes: u64, nested: bool },
+    Remap {
+        process: ProcessId,
+        time_ns: u64,
+        old_address: u64,
+        old_size_bytes: u64,
+        address: u64,
+        size_bytes: u64,
+        stack: StackKey,
+        nested: bool,
+    },
+    /// The heap segment now ends at `end`.
+    Break { process: ProcessId, time_ns: u64, end: u64, stack: StackKey, nested: bool },
+    /// The process image was replaced: all blocks and mappings are gone.
+    Exec { process: ProcessId, time_ns: u64, name: Arc<str> },
+    /// `child` is a copy of `process`, live blocks included.
+    Fork { process: ProcessId, time_ns: u64, child: ProcessId, child_tgid: u32 },
+    /// The last thread ended; `status` is in the form of `wait(2)`.
+    Exit { process: ProcessId, time_ns: u64, status: u32 },
+    /// The OOM killer has chosen the process.
+    Oom { process: ProcessId, time_ns: u64 },
+}

@@ -1,0 +1,9 @@
+//! alloctrace: which call stacks of a running process hold its memory.
+//!
+//! The rooms, in the order in which an allocation passes through them. A record from the kernel
+//! becomes an [`event::Event`]; events are folded into a heap; the heap's intervals go into a
+//! capture; a capture is read into a profile; a profile is written as a report.
+#![deny(unsafe_code)]
+
+pub mod cost;
+pub mod event;

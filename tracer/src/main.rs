@@ -1,0 +1,3 @@
+//! The `alloctrace` command.
+
+fn main() {}
