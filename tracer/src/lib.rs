@@ -7,3 +7,4 @@
 
 pub mod cost;
 pub mod event;
+pub mod interval;
