@@ -32,3 +32,7 @@ pub struct Config {
     /// Unread bytes in the ring from which on a record wakes user space at once.
     pub wake_bytes: u32,
 }
+
+/// Threads that can be preempted in the middle of a stack walk on one CPU before a walk is refused, and
+/// counted: each waits for a CPU, and the scheduler rarely stacks up more than two.
+pub const SCRATCH_PER_CPU: u32 = 4;

@@ -8,3 +8,4 @@
 pub mod cost;
 pub mod event;
 pub mod interval;
+pub mod kernel;

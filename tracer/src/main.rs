@@ -1,3 +1,2 @@
 //! The `alloctrace` command.
-
-fn main() {}
+fn main() { if let Err(e) = alloctrace::kernel::try_load() { println!("{e:#}"); } }

@@ -1,0 +1,108 @@
+//! Calls into an allocator: pairs entry with return, and says what was asked for and what was given.
+//!
+//! Only the outermost call counts: malloc inside calloc, or mmap inside malloc, belongs to the outer
+//! one. Inside means deeper on the stack.
+
+use aya_ebpf::{
+    helpers::bpf_get_attach_cookie,
+    programs::{ProbeContext, RetProbeContext},
+};
+use tracer_ebpf::{
+    call::Cookie,
+    loss::Loss,
+    record::{Alloc, Free, Kind, Realloc},
+};
+
+use crate::{
+    emit::{Wake, count, emit, head, now_ns},
+    thread, user, walk,
+};
+
+/// The call begins: remembers its arguments and walks the stack, which at this moment is untouched.
+#[inline(always)]
+pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
+    let thread = thread::current()?;
+    let regs = user::at_entry(ctx);
+    if thread.is_inside_call(regs.sp) {
+        return None;
+    }
+    if thread.in_call == 1 {
+        // The frame of that call is gone, and no return was seen.
+        count(Loss::StaleCalls);
+    }
+    // SAFETY: the context is the program's own.
+    let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.regs.cast()) });
+    let arguments = user::Arguments::of(ctx);
+    let size = arguments.at(cookie.size());
+    thread.size_bytes = match cookie.count() {
+        0 => size,
+        // Overflow makes the call fail, and a failed call is not reported.
+        position => size.wrapping_mul(arguments.at(position)),
+    };
+    thread.pointer = arguments.at(if cookie.out() == 0 { cookie.old() } else { cookie.out() });
+    thread.cookie = cookie.0;
+    thread.sp = regs.sp;
+    thread.started_ns = if cookie.old() == 0 { 0 } else { now_ns() };
+    thread.stack = match regs.caller() {
+        Some(caller) => walk::stack(thread.process, caller),
+        None => 0,
+    };
+    thread.in_call = 1;
+    Some(())
+}
+
+/// The call has returned: reports it, if it is the one that was remembered and if it succeeded.
+#[inline(always)]
+pub(crate) fn leave(ctx: &RetProbeContext) -> Option<()> {
+    let thread = thread::current()?;
+    // `ret` has popped the return address that `sp` pointed at.
+    if thread.in_call == 0 || user::at_return(ctx).sp != thread.sp.wrapping_add(8) {
+        return None;
+    }
+    thread.in_call = 0;
+    let cookie = Cookie(thread.cookie);
+    let mut address = user::result(ctx);
+    if cookie.out() != 0 {
+        if address != 0 {
+            return None;
+        }
+        let Some(stored) = user::word(thread.pointer) else {
+            count(Loss::UnreadableResults);
+            return None;
+        };
+        address = stored;
+    }
+    let (size_bytes, stack) = (thread.size_bytes, thread.stack);
+    if cookie.old() != 0 {
+        let old_address = thread.pointer;
+        // NULL with a size is a failure, and the old block stays; NULL without one has freed it.
+        if address == 0 && (size_bytes != 0 || old_address == 0) {
+            return None;
+        }
+        let started_ns = thread.started_ns;
+        let head = head(Kind::Realloc, thread.process, cookie.via(), 0);
+        emit(&Realloc { head, old_address, address, size_bytes, stack, started_ns }, Wake::WhenFilling);
+    } else if address != 0 {
+        let head = head(Kind::Alloc, thread.process, cookie.via(), 0);
+        emit(&Alloc { head, address, size_bytes, stack }, Wake::WhenFilling);
+    }
+    Some(())
+}
+
+/// A block is being freed. Inside `realloc`, the block being resized is `realloc`'s business.
+#[inline(always)]
+pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
+    let address = user::Arguments::of(ctx).at(1);
+    if address == 0 {
+        return None;
+    }
+    let thread = thread::current()?;
+    if thread.is_inside_call(user::at_entry(ctx).sp)
+        && Cookie(thread.cookie).old() != 0
+        && thread.pointer == address
+    {
+        return None;
+    }
+    emit(&Free { head: head(Kind::Free, thread.process, 0, 0), address }, Wake::WhenFilling);
+    Some(())
+}

@@ -1,0 +1,140 @@
+//! The BPF programs: one short entry per probe, calling its room.
+//!
+//! Needs Linux 5.17: `bpf_loop` and `bpf_find_vma` (v5.17), attach cookies and `bpf_task_pt_regs` (v5.15),
+//! the ring buffer (v5.8).
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "the BPF target offers atomics through intrinsics only")]
+
+mod call;
+mod emit;
+mod mapping;
+mod maps;
+mod process;
+mod region;
+mod sync;
+mod thread;
+mod user;
+mod walk;
+
+use aya_ebpf::{
+    macros::{raw_tracepoint, tracepoint, uprobe, uretprobe},
+    programs::{ProbeContext, RawTracePointContext, RetProbeContext, TracePointContext},
+};
+
+/// An allocating function was entered; the cookie says what its arguments mean.
+#[uprobe]
+fn enter(ctx: ProbeContext) -> u32 {
+    call::enter(&ctx);
+    0
+}
+
+/// An allocating function has returned.
+#[uretprobe]
+fn leave(ctx: RetProbeContext) -> u32 {
+    call::leave(&ctx);
+    0
+}
+
+/// A freeing function was entered.
+#[uprobe]
+fn free(ctx: ProbeContext) -> u32 {
+    call::free(&ctx);
+    0
+}
+
+/// Does nothing: what the trap alone costs, for the benchmark.
+#[uprobe]
+fn floor_enter(_ctx: ProbeContext) -> u32 {
+    0
+}
+
+/// As `floor_enter`, for returns.
+#[uretprobe]
+fn floor_leave(_ctx: RetProbeContext) -> u32 {
+    0
+}
+
+#[tracepoint]
+fn enter_mmap(ctx: TracePointContext) -> u32 {
+    region::enter_mmap(&ctx);
+    0
+}
+
+#[tracepoint]
+fn exit_mmap(ctx: TracePointContext) -> u32 {
+    region::exit_mmap(&ctx);
+    0
+}
+
+#[tracepoint]
+fn enter_munmap(ctx: TracePointContext) -> u32 {
+    region::enter_munmap(&ctx);
+    0
+}
+
+#[tracepoint]
+fn exit_munmap(ctx: TracePointContext) -> u32 {
+    region::exit_munmap(&ctx);
+    0
+}
+
+#[tracepoint]
+fn enter_mremap(ctx: TracePointContext) -> u32 {
+    region::enter_mremap(&ctx);
+    0
+}
+
+#[tracepoint]
+fn exit_mremap(ctx: TracePointContext) -> u32 {
+    region::exit_mremap(&ctx);
+    0
+}
+
+#[tracepoint]
+fn enter_brk(ctx: TracePointContext) -> u32 {
+    region::enter_brk(&ctx);
+    0
+}
+
+#[tracepoint]
+fn exit_brk(ctx: TracePointContext) -> u32 {
+    region::exit_brk(&ctx);
+    0
+}
+
+/// `task:task_newtask` says, unlike `sched:sched_process_fork`, whether a thread or a process begins.
+#[tracepoint]
+fn new_task(ctx: TracePointContext) -> u32 {
+    process::new_task(&ctx);
+    0
+}
+
+/// `oom:mark_victim`
+#[tracepoint]
+fn oom_victim(ctx: TracePointContext) -> u32 {
+    process::oom_victim(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn exec(ctx: RawTracePointContext) -> i32 {
+    process::exec(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn exit(ctx: RawTracePointContext) -> i32 {
+    process::exit(&ctx);
+    0
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,186 @@
+//! From an address of the current process to its object: asks the kernel's own map of the process, and
+//! remembers the answer by page. So there is no race with user space: a library is known the moment
+//! it is mapped, and a process of two milliseconds is known as well as an old one.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{bindings::{BPF_NOEXIST, task_struct}, helpers::generated::bpf_find_vma};
+use tracer_ebpf::{
+    config::Config,
+    loss::Loss,
+    mapping::{MAX_OBJECTS, Mapped, ObjectKey, PageKey, TABLE_PENDING, VDSO},
+    record::{Kind, Mapping},
+    unwind::Stop,
+};
+
+use crate::{
+    emit::{Wake, count, emit, head},
+    maps::{CONFIG, NEXT, OBJECTS, PAGES, TABLES},
+    sync, user,
+    walk::Scratch,
+};
+
+/// `VM_EXEC` of include/linux/mm.h.
+const VM_EXEC: u64 = 4;
+
+/// What the kernel says of the mapping around an address.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Vma {
+    start: u64,
+    end: u64,
+    flags: u64,
+    page_offset: u64,
+    file: u64,
+    dev: u64,
+    ino: u64,
+}
+
+impl Vma {
+    /// Whether addresses in it may be in [`PAGES`].
+    pub(crate) fn may_hold_code(&self) -> bool {
+        self.file != 0 || self.flags & VM_EXEC != 0
+    }
+}
+
+/// Makes `scratch.last` the mapping around `address`.
+///
+/// # Errors
+/// `NoMapping` if nothing executable is there; `Pending` if the kernel cannot be asked just now.
+#[inline(always)]
+pub(crate) fn find(scratch: &mut Scratch, address: u64) -> Result<(), Stop> {
+    if address >= scratch.last.start && address < scratch.last.end {
+        return Ok(());
+    }
+    let key = PageKey { process: scratch.process, generation: scratch.generation, page: address >> 12 };
+    if let Some(mapped) = PAGES.get_ptr(key) {
+        // SAFETY: a cached value may be replaced by another page's at any time; the range check below
+        // catches that.
+        let mapped = unsafe { *mapped };
+        if address >= mapped.start && address < mapped.end {
+            scratch.last = mapped;
+            return Ok(());
+        }
+    }
+    scratch.last = resolve(scratch.process, scratch.generation, address)?;
+    let _ = PAGES.insert(key, scratch.last, 0);
+    Ok(())
+}
+
+/// Asks the kernel, and tells user space of a mapping or object that it has not seen.
+#[inline(never)]
+pub(crate) fn resolve(process: u32, generation: u32, address: u64) -> Result<Mapped, Stop> {
+    let vma = vma_at(address)?;
+    if vma.flags & VM_EXEC == 0 {
+        return Err(Stop::NoMapping);
+    }
+    let mut key = ObjectKey { dev: vma.dev, ino: vma.ino };
+    let file_offset = vma.page_offset << 12;
+    let mut mapped =
+        Mapped { start: vma.start, end: vma.end, file_delta: file_offset.wrapping_sub(vma.start), object: 0, pad: 0 };
+    if vma.file == 0 {
+        if !is_vdso(vma.start) {
+            mapped.file_delta = 0;
+            return Ok(mapped);
+        }
+        key = VDSO;
+    }
+    mapped.object = object(key).ok_or(Stop::NoTable)?;
+    announce(process, generation, &vma, key, mapped.object);
+    Ok(mapped)
+}
+
+/// Tells user space of a mapping once per image.
+#[inline(always)]
+fn announce(process: u32, generation: u32, vma: &Vma, key: ObjectKey, object: u32) {
+    // No page has a number with the highest bit.
+    let seen = PageKey { process, generation, page: vma.start | 1 << 63 };
+    if PAGES.get_ptr(seen).is_some() {
+        return;
+    }
+    let pending = TABLES.get(object).is_some_and(|it| it.state == TABLE_PENDING);
+    let (tgid, _) = user::current_ids();
+    let record = Mapping {
+        head: head(Kind::Mapping, process, 0, 0),
+        start: vma.start,
+        end: vma.end,
+        file_offset: vma.page_offset << 12,
+        dev: key.dev,
+        ino: key.ino,
+        object,
+        tgid,
+    };
+    if emit(&record, if pending { Wake::Now } else { Wake::WhenFilling }) {
+        let _ = PAGES.insert(seen, Mapped::default(), 0);
+    }
+}
+
+/// The object's number, a new one if it has none.
+#[inline(always)]
+fn object(key: ObjectKey) -> Option<u32> {
+    if let Some(number) = OBJECTS.get_ptr(key) {
+        // SAFETY: entries are never removed.
+        return Some(unsafe { *number });
+    }
+    let number = sync::fetch_add(NEXT.get_ptr_mut(0)?, 1);
+    if number >= MAX_OBJECTS {
+        count(Loss::ObjectsFull);
+        return None;
+    }
+    if OBJECTS.insert(key, number, BPF_NOEXIST as u64).is_err() {
+        // Another CPU was first; its number holds and ours is never used.
+        let number = OBJECTS.get_ptr(key)?;
+        // SAFETY: as above.
+        return Some(unsafe { *number });
+    }
+    Some(number)
+}
+
+/// The mapping around `address` of the current process.
+#[inline(always)]
+pub(crate) fn vma_at(address: u64) -> Result<Vma, Stop> {
+    /// `-ENOENT`: no mapping. Anything else: the process's memory map is being changed.
+    const NO_ENTRY: i64 = -2;
+    let mut vma = Vma::default();
+    // SAFETY: the callback has the signature that the helper wants, and `vma` outlives the call.
+    let result = unsafe {
+        bpf_find_vma(user::current_task_typed(), address, read_vma as *mut c_void, (&raw mut vma).cast(), 0)
+    };
+    match result as i64 {
+        0 => Ok(vma),
+        NO_ENTRY => Err(Stop::NoMapping),
+        _ => Err(Stop::Pending),
+    }
+}
+
+/// Copies what is wanted of a `struct vm_area_struct`; the callback of `bpf_find_vma`.
+extern "C" fn read_vma(_task: *mut task_struct, vma: *const c_void, to: *mut Vma) -> i64 {
+    let Some(config) = CONFIG.get(0) else { return 0 };
+    let vma = vma as u64;
+    // SAFETY: `to` is the pointer that `vma_at` passed.
+    let to = unsafe { &mut *to };
+    to.start = user::kernel(vma, config.vma_start);
+    to.end = user::kernel(vma, config.vma_end);
+    to.flags = user::kernel(vma, config.vma_flags);
+    to.page_offset = user::kernel(vma, config.vma_file_offset);
+    to.file = user::kernel(vma, config.vma_file);
+    if to.file != 0 {
+        let inode: u64 = user::kernel(to.file, config.file_inode);
+        to.ino = user::kernel(inode, config.inode_number);
+        let super_block: u64 = user::kernel(inode, config.inode_super_block);
+        to.dev = user::kernel::<u32>(super_block, config.super_block_device) as u64;
+    }
+    0
+}
+
+#[inline(always)]
+fn is_vdso(start: u64) -> bool {
+    let Some(config) = CONFIG.get(0) else { return false };
+    user::kernel::<u64>(memory(config), config.mm_vdso) == start
+}
+
+/// The current process's `mm_struct`.
+#[inline(always)]
+pub(crate) fn memory(config: &Config) -> u64 {
+    user::kernel(user::current_task(), config.task_mm)
+}

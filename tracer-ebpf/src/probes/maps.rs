@@ -1,0 +1,75 @@
+//! Every map, with the reason for its size. Sizes given as 1 are set by user space when it loads the
+//! programs, since they depend on the machine or on the target.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use tracer_ebpf::{
+    config::Config,
+    loss::Loss,
+    mapping::{MAX_OBJECTS, MAX_PROCESSES, Mapped, ObjectKey, PageKey, Process, Table},
+    unwind::Rule,
+};
+
+use crate::{process::Member, thread::Thread, walk::Scratch};
+
+#[map]
+pub(crate) static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+
+/// All records. User space chooses the size; it must hold what arrives while user space is away.
+#[map]
+pub(crate) static RING: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// A count for each kernel-side [`Loss`].
+#[map]
+pub(crate) static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss::KERNEL as u32, 0);
+
+/// Traced processes by tgid: as many as `/proc/sys/kernel/pid_max` is by default, twice over.
+#[map]
+pub(crate) static MEMBERS: HashMap<u32, Member> = HashMap::with_max_entries(MAX_PROCESSES, BPF_F_NO_PREALLOC);
+
+/// By process number.
+#[map]
+pub(crate) static PROCESSES: Array<Process> = Array::with_max_entries(MAX_PROCESSES, 0);
+
+/// By tid: four times the threads of the largest servers met; entries are made on a thread's first call.
+#[map]
+pub(crate) static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(1 << 17, BPF_F_NO_PREALLOC);
+
+/// The next numbers to give away: 0 for objects, 1 for processes.
+#[map]
+pub(crate) static NEXT: Array<u32> = Array::with_max_entries(2, 0);
+
+/// A cache: 32,768 pages are 128 MiB of text in use. Old pages are dropped and looked up again.
+#[map]
+pub(crate) static PAGES: LruHashMap<PageKey, Mapped> = LruHashMap::with_max_entries(1 << 15, 0);
+
+/// Object numbers by device and inode.
+#[map]
+pub(crate) static OBJECTS: HashMap<ObjectKey, u32> = HashMap::with_max_entries(MAX_OBJECTS, BPF_F_NO_PREALLOC);
+
+/// By object number.
+#[map]
+pub(crate) static TABLES: Array<Table> = Array::with_max_entries(MAX_OBJECTS, 0);
+
+/// Row numbers by block of text; sized by user space.
+#[map]
+pub(crate) static BLOCKS: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Packed rows of all objects; sized by user space.
+#[map]
+pub(crate) static ROWS: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Distinct rules of all objects: the largest binaries measured have under 1,000.
+#[map]
+pub(crate) static RULES: Array<Rule> = Array::with_max_entries(1 << 16, 0);
+
+/// Stacks that user space has. A stack that falls out is sent again, which does no harm.
+#[map]
+pub(crate) static SEEN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1 << 17, 0);
+
+/// Places to walk a stack in; [`crate::walk::SLOTS_PER_CPU`] for each CPU, sized by user space.
+#[map]
+pub(crate) static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);

@@ -1,0 +1,26 @@
+//! Atomic operations on map values, as safe functions.
+
+use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg, atomic_xadd, atomic_xchg};
+
+/// Adds to `*value` and returns what it was.
+///
+/// `value` must come from a map look-up: the verifier refuses the program otherwise.
+#[inline(always)]
+pub(crate) fn fetch_add(value: *mut u32, by: u32) -> u32 {
+    // SAFETY: a map value is valid and aligned for as long as the program runs.
+    unsafe { atomic_xadd::<u32, u32, { SeqCst }>(value, by) }
+}
+
+/// Sets `*value` to 1 and says whether it was 0 before.
+#[inline(always)]
+pub(crate) fn claim(value: *mut u64) -> bool {
+    // SAFETY: as in `fetch_add`.
+    unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(value, 0, 1).1 }
+}
+
+/// Sets `*value` to 0.
+#[inline(always)]
+pub(crate) fn release(value: *mut u64) {
+    // SAFETY: as in `fetch_add`.
+    unsafe { atomic_xchg::<u64, { SeqCst }>(value, 0) };
+}

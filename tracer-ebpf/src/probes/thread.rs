@@ -1,0 +1,77 @@
+//! What a thread is doing: at most one allocator call and one system call at a time.
+
+use tracer_ebpf::{loss::Loss, mapping::PROCESS_TRACED};
+
+use crate::{
+    emit::count,
+    maps::{MEMBERS, PROCESSES, THREADS},
+    user,
+};
+
+/// The calls in progress of one thread. Only the thread itself touches its entry.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Thread {
+    pub(crate) process: u32,
+    /// 1 between the entry and the return of an allocator call.
+    pub(crate) in_call: u32,
+    /// The stack pointer at the call's entry: where its return address lies.
+    pub(crate) sp: u64,
+    pub(crate) cookie: u64,
+    pub(crate) size_bytes: u64,
+    /// The block to resize, or the place for the result.
+    pub(crate) pointer: u64,
+    pub(crate) stack: u64,
+    pub(crate) started_ns: u64,
+    pub(crate) syscall: Syscall,
+}
+
+/// A system call in progress.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Syscall {
+    /// [`tracer_ebpf::record::NESTED`] or 0.
+    pub(crate) flags: u32,
+    /// What the exit is to do: one of the `ON_EXIT_*` constants of [`crate::region`].
+    pub(crate) on_exit: u32,
+    pub(crate) address: u64,
+    pub(crate) size_bytes: u64,
+    pub(crate) new_size_bytes: u64,
+    pub(crate) stack: u64,
+    pub(crate) started_ns: u64,
+}
+
+/// The current thread, if its process is traced.
+#[inline(always)]
+pub(crate) fn current() -> Option<&'static mut Thread> {
+    let (tgid, tid) = user::current_ids();
+    if let Some(thread) = entry(tid) {
+        return Some(thread);
+    }
+    let member = MEMBERS.get_ptr(tgid)?;
+    // SAFETY: the map does not reuse the memory of removed entries while a program runs.
+    let process = unsafe { (*member).process };
+    if PROCESSES.get(process)?.state != PROCESS_TRACED {
+        return None;
+    }
+    if THREADS.insert(tid, Thread { process, ..Thread::default() }, 0).is_err() {
+        count(Loss::ThreadsFull);
+        return None;
+    }
+    entry(tid)
+}
+
+#[inline(always)]
+fn entry(tid: u32) -> Option<&'static mut Thread> {
+    // SAFETY: only the thread itself uses its entry, and a program is not interrupted by another one of
+    // the same thread.
+    THREADS.get_ptr_mut(tid).map(|it| unsafe { &mut *it })
+}
+
+impl Thread {
+    /// Whether something at stack pointer `sp` happens inside the allocator call in progress.
+    #[inline(always)]
+    pub(crate) fn is_inside_call(&self, sp: u64) -> bool {
+        self.in_call == 1 && sp < self.sp
+    }
+}

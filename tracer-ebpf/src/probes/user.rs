@@ -1,0 +1,152 @@
+//! The fence: all reads of user memory, kernel memory and registers, as safe functions.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{pt_regs, task_struct},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
+        bpf_probe_read_user, bpf_task_pt_regs, generated::bpf_probe_read_user as raw_read_user,
+    },
+    programs::{ProbeContext, RetProbeContext, TracePointContext},
+};
+use tracer_ebpf::unwind::Regs;
+
+/// The user registers that the probes look at.
+#[derive(Clone, Copy)]
+pub(crate) struct UserRegs {
+    pub(crate) ip: u64,
+    pub(crate) sp: u64,
+    pub(crate) fp: u64,
+}
+
+impl UserRegs {
+    /// A walk that begins at the interrupted instruction.
+    #[inline(always)]
+    pub(crate) fn here(self) -> Regs {
+        Regs { ip: self.ip, sp: self.sp, fp: self.fp, exact: true }
+    }
+
+    /// A walk that begins at the caller of a function that has not touched its stack yet.
+    #[inline(always)]
+    pub(crate) fn caller(self) -> Option<Regs> {
+        Some(Regs { ip: word(self.sp)?, sp: self.sp.wrapping_add(8), fp: self.fp, exact: false })
+    }
+}
+
+/// The context of an entry or a return probe is the interrupted thread's registers.
+#[inline(always)]
+fn of_pt_regs(regs: *const pt_regs) -> UserRegs {
+    // SAFETY: the pointer is the program's context or comes from `bpf_task_pt_regs`; both are readable
+    // at the constant offsets of these fields.
+    unsafe { UserRegs { ip: (*regs).rip, sp: (*regs).rsp, fp: (*regs).rbp } }
+}
+
+#[inline(always)]
+pub(crate) fn at_entry(ctx: &ProbeContext) -> UserRegs {
+    of_pt_regs(ctx.regs)
+}
+
+#[inline(always)]
+pub(crate) fn at_return(ctx: &RetProbeContext) -> UserRegs {
+    of_pt_regs(ctx.regs)
+}
+
+/// The value that the probed function returned.
+#[inline(always)]
+pub(crate) fn result(ctx: &RetProbeContext) -> u64 {
+    ctx.ret()
+}
+
+/// The first four arguments of a function, by the System V calling convention.
+#[derive(Clone, Copy)]
+pub(crate) struct Arguments([u64; 4]);
+
+impl Arguments {
+    #[inline(always)]
+    pub(crate) fn of(ctx: &ProbeContext) -> Self {
+        // Volatile: the compiler would otherwise compute one of four addresses, and the verifier allows
+        // only constant ones in a context.
+        //
+        // SAFETY: the context of a uprobe is a `pt_regs`.
+        let read = |field: *const u64| unsafe { field.read_volatile() };
+        // SAFETY: as above; no reference is made.
+        let regs = unsafe { [&raw const (*ctx.regs).rdi, &raw const (*ctx.regs).rsi, &raw const (*ctx.regs).rdx, &raw const (*ctx.regs).rcx] };
+        Self(regs.map(read))
+    }
+
+    /// The argument at `position`, counted from 1; 0 for "none".
+    #[inline(always)]
+    pub(crate) fn at(self, position: u8) -> u64 {
+        let [first, second, third, fourth] = self.0;
+        match position {
+            1 => first,
+            2 => second,
+            3 => third,
+            4 => fourth,
+            _ => 0,
+        }
+    }
+}
+
+/// The current thread's user registers, from inside a system call or an exec.
+#[inline(always)]
+pub(crate) fn current_regs() -> UserRegs {
+    // SAFETY: the helpers have no preconditions; every user thread has saved registers.
+    of_pt_regs(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as *const pt_regs)
+}
+
+/// The current thread as the kernel knows it, for helpers that want it with its type.
+#[inline(always)]
+pub(crate) fn current_task_typed() -> *mut task_struct {
+    // SAFETY: no preconditions.
+    unsafe { bpf_get_current_task_btf() }
+}
+
+/// The address of the current thread's `task_struct`.
+#[inline(always)]
+pub(crate) fn current_task() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { bpf_get_current_task() }
+}
+
+/// (tgid, tid) of the current thread, in the initial pid namespace.
+#[inline(always)]
+pub(crate) fn current_ids() -> (u32, u32) {
+    let both = bpf_get_current_pid_tgid();
+    ((both >> 32) as u32, both as u32)
+}
+
+/// A word of user memory, unless it is not there.
+#[inline(always)]
+pub(crate) fn word(address: u64) -> Option<u64> {
+    // SAFETY: the helper checks the address and fails on a bad one.
+    unsafe { bpf_probe_read_user(address as *const u64) }.ok()
+}
+
+/// Copies `bytes` of user memory to `to`; false if any of it is not there.
+#[inline(always)]
+pub(crate) fn copy(to: *mut u64, bytes: u32, address: u64) -> bool {
+    // SAFETY: the helper checks the address; the verifier checks that `bytes` fit behind `to`.
+    unsafe { raw_read_user(to.cast(), bytes, address as *const _) == 0 }
+}
+
+/// A field of a kernel structure: 0 if it cannot be read.
+#[inline(always)]
+pub(crate) fn kernel<T: Copy + Default>(base: u64, offset: u32) -> T {
+    // SAFETY: the helper checks the address and fails on a bad one.
+    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
+}
+
+/// A field of a tracepoint's record whose place is known only at run time.
+#[inline(always)]
+pub(crate) fn field<T: Copy + Default>(ctx: &TracePointContext, offset: u32) -> T {
+    kernel(ctx.as_ptr() as u64, offset)
+}
+
+/// Argument `N` of a `sys_enter_*` tracepoint, counted from 0; with 0 the result of a `sys_exit_*` one.
+/// The layout is the kernel's user interface: 8 bytes of header, the number, then 8 bytes each.
+#[inline(always)]
+pub(crate) fn syscall_word<const N: usize>(ctx: &TracePointContext) -> u64 {
+    // SAFETY: the verifier checks the constant offset against the context's size.
+    unsafe { ctx.as_ptr().cast::<u64>().add(2 + N).read() }
+}

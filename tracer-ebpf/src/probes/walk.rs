@@ -1,0 +1,244 @@
+//! Walks the current thread's user stack: drives [`tracer_ebpf::unwind`] over the tables.
+//!
+//! Programs can be preempted, and another thread's probe can then run on the same CPU, so a walk
+//! claims its place. The stack is copied once per walk and read from the copy; words outside of it are
+//! read one by one.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_loop};
+use tracer_ebpf::{
+    loss::Loss,
+    mapping::{Mapped, TABLE_NONE, TABLE_PENDING},
+    record::{Frame, Kind, MAX_FRAMES, RAW_WINDOW_BYTES, RawStack, Stack, mix},
+    unwind::{self, BLOCK_SHIFT, CFA_FP, FP_AT_CFA, Regs, Rule, Stop, find_row, rule_of},
+};
+
+use crate::{
+    emit::{Wake, count, emit_words, head},
+    mapping,
+    maps::{BLOCKS, PROCESSES, ROWS, RULES, SCRATCH, SEEN, TABLES},
+    sync, user,
+};
+
+/// Threads that can be preempted in the middle of a walk on one CPU; user space sizes the map by it.
+pub(crate) const SLOTS_PER_CPU: u32 = tracer_ebpf::config::SCRATCH_PER_CPU;
+
+/// Bytes that are copied before the walk: a page holds 27 frames of ordinary code (measured mean
+/// 150 bytes a frame).
+const WINDOW_BYTES: u32 = 4096;
+
+/// Near the upper end of a thread's stack, a page may not be there.
+const SMALL_WINDOW_BYTES: u32 = 512;
+
+const STACK_WORDS: usize = size_of::<Stack>() / 8;
+const HEADER_WORDS: usize = STACK_WORDS - MAX_FRAMES;
+const RAW_WORDS: usize = size_of::<RawStack>() / 8;
+
+/// The state of one walk.
+#[repr(C)]
+pub(crate) struct Scratch {
+    busy: u64,
+    ip: u64,
+    sp: u64,
+    fp: u64,
+    exact: u32,
+    stop: u32,
+    hash: u64,
+    window_base: u64,
+    window_bytes: u64,
+    pub(crate) process: u32,
+    pub(crate) generation: u32,
+    /// Where the frame before was found; most callers lie in the same object.
+    pub(crate) last: Mapped,
+    record: RawStack,
+}
+
+/// The key of the current stack, which user space has been told or is told now; 0, and counted, if
+/// there is none.
+#[inline(always)]
+pub(crate) fn stack(process: u32, from: Regs) -> u64 {
+    // SAFETY: no preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    for attempt in 0..SLOTS_PER_CPU {
+        let slot = cpu * SLOTS_PER_CPU + attempt;
+        let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { break };
+        // SAFETY: a map value; no other reference to this field exists.
+        let busy = unsafe { &raw mut (*scratch).busy };
+        if sync::claim(busy) {
+            // SAFETY: the claim makes this the only reference.
+            let key = walk(unsafe { &mut *scratch }, slot, process, from);
+            sync::release(busy);
+            return key;
+        }
+    }
+    count(Loss::ScratchBusy);
+    0
+}
+
+#[inline(always)]
+fn walk(scratch: &mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
+    (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
+    scratch.stop = Stop::Truncated as u32;
+    scratch.hash = process as u64;
+    scratch.process = process;
+    scratch.generation = PROCESSES.get(process).map_or(0, |it| it.generation);
+    scratch.last.end = 0;
+    scratch.record.stack.count = 0;
+    fill_window(scratch, WINDOW_BYTES);
+
+    let mut slot = slot;
+    // SAFETY: the callback has the signature that the helper wants, and `slot` outlives the call.
+    unsafe { bpf_loop(MAX_FRAMES as u32 + 1, next_frame as *mut c_void, (&raw mut slot).cast(), 0) };
+
+    if scratch.stop == Stop::Pending as u32 { send_raw(scratch) } else { send(scratch) }
+}
+
+/// Copies the stack from the walk's present position.
+#[inline(always)]
+fn fill_window(scratch: &mut Scratch, bytes: u32) {
+    scratch.window_base = scratch.sp;
+    let to = scratch.record.window.as_mut_ptr();
+    scratch.window_bytes = if user::copy(to, bytes, scratch.sp) {
+        bytes as u64
+    } else if user::copy(to, SMALL_WINDOW_BYTES, scratch.sp) {
+        SMALL_WINDOW_BYTES as u64
+    } else {
+        0
+    };
+}
+
+/// One frame; the callback of `bpf_loop`, so that the verifier follows it once. 1 ends the walk.
+extern "C" fn next_frame(_index: u64, slot: *mut u32) -> i64 {
+    // SAFETY: `slot` is the pointer that `walk` passed.
+    let Some(scratch) = SCRATCH.get_ptr_mut(unsafe { *slot }) else { return 1 };
+    // SAFETY: `walk` holds the claim and does not touch the value while the loop runs.
+    let scratch = unsafe { &mut *scratch };
+    match caller(scratch) {
+        Ok(()) => 0,
+        Err(stop) => {
+            scratch.stop = stop as u32;
+            1
+        }
+    }
+}
+
+/// Notes the frame at the walk's position and moves to its caller.
+#[inline(always)]
+fn caller(scratch: &mut Scratch) -> Result<(), Stop> {
+    let count = scratch.record.stack.count as usize;
+    if count >= MAX_FRAMES {
+        return Err(Stop::Truncated);
+    }
+    let regs = Regs { ip: scratch.ip, sp: scratch.sp, fp: scratch.fp, exact: scratch.exact != 0 };
+    let address = regs.lookup();
+    let found = mapping::find(scratch, address);
+    let (frame, rule) = match found {
+        Ok(()) => {
+            let mapped = &scratch.last;
+            let offset = address.wrapping_add(mapped.file_delta);
+            let frame = Frame::new(mapped.object, offset);
+            (frame, if mapped.object == 0 { frame_pointer(regs) } else { rule(mapped.object, offset as u32) })
+        }
+        Err(Stop::Pending) => return Err(Stop::Pending),
+        Err(stop) => (Frame::new(0, address), Err(stop)),
+    };
+    if let Err(Stop::Pending) = rule {
+        return Err(Stop::Pending);
+    }
+    scratch.record.stack.frames[count] = frame.0;
+    scratch.record.stack.count = count as u32 + 1;
+    scratch.hash = mix(scratch.hash, frame.0);
+
+    let (base, bytes) = (scratch.window_base, scratch.window_bytes);
+    let window = &scratch.record.window;
+    let next = unwind::step(regs, rule?, |address| {
+        let at = address.wrapping_sub(base);
+        if at & 7 == 0 && at.wrapping_add(8) <= bytes && at < WINDOW_BYTES as u64 {
+            window.get((at >> 3) as usize).copied()
+        } else {
+            user::word(address)
+        }
+    })?;
+    (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (next.ip, next.sp, next.fp, next.exact as u32);
+    Ok(())
+}
+
+/// The rule for `offset` of an object with a table.
+#[inline(always)]
+fn rule(object: u32, offset: u32) -> Result<Rule, Stop> {
+    let table = TABLES.get(object).ok_or(Stop::NoTable)?;
+    match table.state {
+        TABLE_PENDING => return Err(Stop::Pending),
+        TABLE_NONE => return Err(Stop::NoTable),
+        _ => {}
+    }
+    let block = offset.wrapping_sub(table.start) >> BLOCK_SHIFT;
+    if offset < table.start || block >= table.blocks {
+        return Err(Stop::NoTable);
+    }
+    let at = table.first_block.wrapping_add(block);
+    let low = *BLOCKS.get(at).ok_or(Stop::NoTable)?;
+    let high = *BLOCKS.get(at.wrapping_add(1)).ok_or(Stop::NoTable)?;
+    let row = find_row(low, high, offset, |at| ROWS.get(at).copied()).ok_or(Stop::NoTable)?;
+    RULES.get(rule_of(row)).copied().ok_or(Stop::NoTable)
+}
+
+/// For code without a file, made at run time: nothing describes it, but most such compilers keep frame
+/// pointers. One that does not lie within the next megabyte of the stack is none.
+#[inline(always)]
+fn frame_pointer(regs: Regs) -> Result<Rule, Stop> {
+    if regs.fp & 7 != 0 || regs.fp.wrapping_sub(regs.sp) > 1 << 20 {
+        return Err(Stop::NoTable);
+    }
+    Ok(Rule { cfa: CFA_FP, cfa_offset: 16, fp: FP_AT_CFA, fp_offset: -16, ..Rule::default() })
+}
+
+/// Tells user space of the stack unless it has it.
+#[inline(always)]
+fn send(scratch: &mut Scratch) -> u64 {
+    let key = mix(scratch.hash, scratch.stop as u64) | 1;
+    if SEEN.get_ptr(key).is_some() {
+        return key;
+    }
+    let words = HEADER_WORDS + scratch.record.stack.count as usize;
+    fill_header(scratch, Kind::Stack, key);
+    if emit_words::<STACK_WORDS>(as_words(&scratch.record), words, Wake::WhenFilling) {
+        // Only now: a stack that did not get through must be sent again.
+        let _ = SEEN.insert(key, 1, 0);
+    }
+    key
+}
+
+/// Hands an unfinished walk to user space. Its key is used once, and is even where others are odd.
+#[inline(always)]
+fn send_raw(scratch: &mut Scratch) -> u64 {
+    fill_window(scratch, RAW_WINDOW_BYTES as u32);
+    if scratch.window_bytes == SMALL_WINDOW_BYTES as u64 {
+        fill_window(scratch, WINDOW_BYTES);
+    }
+    let (_, tid) = user::current_ids();
+    let key = mix(mix(scratch.hash, tid as u64), crate::emit::now_ns()) & !1;
+    fill_header(scratch, Kind::RawStack, key);
+    let record = &mut scratch.record;
+    (record.ip, record.sp, record.fp) = (scratch.ip, scratch.sp, scratch.fp);
+    (record.exact, record.window_bytes) = (scratch.exact, scratch.window_bytes as u32);
+    emit_words::<RAW_WORDS>(as_words(&scratch.record), RAW_WORDS, Wake::Now);
+    key
+}
+
+#[inline(always)]
+fn fill_header(scratch: &mut Scratch, kind: Kind, key: u64) {
+    let stack = &mut scratch.record.stack;
+    stack.head = head(kind, scratch.process, 0, 0);
+    stack.id = key;
+    stack.stop = scratch.stop;
+}
+
+/// The first words of a record, for the ring.
+#[inline(always)]
+fn as_words<const WORDS: usize>(record: &RawStack) -> &[u64; WORDS] {
+    const { assert!(WORDS <= RAW_WORDS) };
+    // SAFETY: `RawStack` is at least this long, consists of plain words and is aligned like one.
+    unsafe { &*(&raw const *record).cast() }
+}

@@ -1,0 +1,121 @@
+//! Loads the BPF object into the kernel, told what it must know of this machine.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{Ebpf, EbpfLoader, maps::Array, programs::{ProgramError, RawTracePoint, TracePoint, UProbe}};
+use tracer_ebpf::{
+    config::{Config, SCRATCH_PER_CPU},
+    mapping::FIRST_KERNEL_OBJECT,
+};
+
+use super::{btf::Btf, tracefs};
+
+/// The kernel's description of its own types.
+pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Built by `cargo xtask bpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/probes.o");
+
+/// Sizes that depend on the machine or on the target.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) ring_bytes: u32,
+    pub(crate) rows: u32,
+    pub(crate) blocks: u32,
+}
+
+/// Processes and objects get their numbers from two sides; user space numbers those it names itself.
+pub(crate) const FIRST_KERNEL_PROCESS: u32 = 1 << 12;
+
+/// Loads the object and its maps; no program runs yet.
+///
+/// # Errors
+/// What is missing: type information, a structure member, a tracepoint, or what the kernel said.
+pub(crate) fn load(sizes: Sizes, follow: bool) -> Result<Ebpf> {
+    let config = Config { follow: follow.into(), wake_bytes: sizes.ring_bytes / 4, ..machine_config()? };
+    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!(error).context(format!("read {file}")))?;
+    let mut ebpf = EbpfLoader::new()
+        .map_max_entries("RING", sizes.ring_bytes)
+        .map_max_entries("ROWS", sizes.rows)
+        .map_max_entries("BLOCKS", sizes.blocks)
+        .map_max_entries("SCRATCH", cpus as u32 * SCRATCH_PER_CPU)
+        .load(OBJECT)
+        .context("load the BPF object")?;
+    Array::try_from(ebpf.map_mut("CONFIG").context("map CONFIG")?)?.set(0, config, 0)?;
+    let mut next: Array<_, u32> = Array::try_from(ebpf.map_mut("NEXT").context("map NEXT")?)?;
+    next.set(0, FIRST_KERNEL_OBJECT, 0)?;
+    next.set(1, FIRST_KERNEL_PROCESS, 0)?;
+    Ok(ebpf)
+}
+
+/// Loads every program, so that what the verifier refuses is known before anything is attached.
+///
+/// # Errors
+/// The program, and the last lines of what the verifier said.
+pub(crate) fn load_programs(ebpf: &mut Ebpf) -> Result<()> {
+    for (name, program) in ebpf.programs_mut() {
+        let loaded = match program {
+            aya::programs::Program::UProbe(it) => UProbe::load(it),
+            aya::programs::Program::TracePoint(it) => TracePoint::load(it),
+            aya::programs::Program::RawTracePoint(it) => RawTracePoint::load(it),
+            _ => continue,
+        };
+        loaded.map_err(|error| explain(name, error))?;
+    }
+    Ok(())
+}
+
+/// A verifier log can have thousands of lines; the reason is at its end.
+fn explain(name: &str, error: ProgramError) -> anyhow::Error {
+    const TAIL_LINES: usize = 12;
+    let tail = match &error {
+        ProgramError::LoadError { verifier_log, .. } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().collect();
+            lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+        }
+        _ => String::new(),
+    };
+    anyhow!(error).context(format!("load the BPF program {name}\n{tail}"))
+}
+
+/// The offsets of everything that the probes read out of the kernel.
+fn machine_config() -> Result<Config> {
+    let bytes = fs::read(BTF_PATH)
+        .with_context(|| format!("read {BTF_PATH} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)"))?;
+    let btf = Btf::parse(&bytes).with_context(|| format!("{BTF_PATH}: not type information of a known form"))?;
+    let offset = |structure: &str, path: &[&str]| {
+        btf.offset(structure, path)
+            .with_context(|| format!("{BTF_PATH}: no member {} in {structure}", path.join(".")))
+    };
+    let new_task = tracefs::Format::read("task", "task_newtask")?;
+    let victim = tracefs::Format::read("oom", "mark_victim")?;
+    Ok(Config {
+        vma_start: offset("vm_area_struct", &["vm_start"])?,
+        vma_end: offset("vm_area_struct", &["vm_end"])?,
+        vma_flags: offset("vm_area_struct", &["vm_flags"])?,
+        vma_file_offset: offset("vm_area_struct", &["vm_pgoff"])?,
+        vma_file: offset("vm_area_struct", &["vm_file"])?,
+        file_inode: offset("file", &["f_inode"])?,
+        inode_number: offset("inode", &["i_ino"])?,
+        inode_super_block: offset("inode", &["i_sb"])?,
+        super_block_device: offset("super_block", &["s_dev"])?,
+        task_mm: offset("task_struct", &["mm"])?,
+        task_signal: offset("task_struct", &["signal"])?,
+        task_exit_code: offset("task_struct", &["exit_code"])?,
+        signal_live: offset("signal_struct", &["live"])?,
+        mm_start_code: offset("mm_struct", &["start_code"])?,
+        mm_vdso: offset("mm_struct", &["context", "vdso"])?,
+        newtask_pid: new_task.offset("pid")?,
+        newtask_clone_flags: new_task.offset("clone_flags")?,
+        victim_pid: victim.offset("pid")?,
+        follow: 0,
+        wake_bytes: 0,
+    })
+}
+
+/// Whether the kernel describes its own types.
+pub(crate) fn has_btf() -> bool {
+    Path::new(BTF_PATH).exists()
+}
