@@ -80,3 +80,12 @@ pub struct Process {
 pub const PROCESS_TRACED: u32 = 1;
 /// A launched command that still runs our own launcher: tracing begins at its exec.
 pub const PROCESS_AWAITS_EXEC: u32 = 2;
+
+/// A process by its tgid, in the initial pid namespace.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Member {
+    pub process: u32,
+    /// 1: a child of `vfork` that still uses the memory of `process`.
+    pub borrowed: u32,
+}

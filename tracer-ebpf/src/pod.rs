@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    mapping::{ObjectKey, Process, Table},
+    mapping::{Member, ObjectKey, Process, Table},
     unwind::Rule,
 };
 
@@ -16,3 +16,5 @@ unsafe impl aya::Pod for Process {}
 unsafe impl aya::Pod for Table {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Rule {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Member {}

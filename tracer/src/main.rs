@@ -1,2 +1,7 @@
-//! The `alloctrace` command.
-fn main() { if let Err(e) = alloctrace::kernel::try_load() { println!("{e:#}"); } }
+//! The `alloctrace` command: parse, run, say what went wrong, choose the exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    alloctrace::cli::main()
+}

@@ -9,11 +9,11 @@ use aya_ebpf::{
 use tracer_ebpf::{
     config::Config,
     loss::Loss,
-    mapping::{MAX_OBJECTS, MAX_PROCESSES, Mapped, ObjectKey, PageKey, Process, Table},
+    mapping::{MAX_OBJECTS, MAX_PROCESSES, Mapped, Member, ObjectKey, PageKey, Process, Table},
     unwind::Rule,
 };
 
-use crate::{process::Member, thread::Thread, walk::Scratch};
+use crate::{thread::Thread, walk::Scratch};
 
 #[map]
 pub(crate) static CONFIG: Array<Config> = Array::with_max_entries(1, 0);

@@ -7,7 +7,7 @@ use aya_ebpf::{
 use aya_log_ebpf::{debug, warn};
 use tracer_ebpf::{
     loss::Loss,
-    mapping::{MAX_PROCESSES, PROCESS_TRACED, Process},
+    mapping::{MAX_PROCESSES, Member, PROCESS_TRACED, Process},
     record::{Exec, Exit, Fork, Kind, NESTED, Oom},
 };
 
@@ -21,15 +21,6 @@ use crate::{
 /// include/uapi/linux/sched.h
 const CLONE_VM: u64 = 0x100;
 const CLONE_THREAD: u64 = 0x10000;
-
-/// A process by its tgid.
-#[derive(Clone, Copy, Default)]
-#[repr(C)]
-pub(crate) struct Member {
-    pub(crate) process: u32,
-    /// 1: a child of `vfork` that still uses the memory of `process`.
-    pub(crate) borrowed: u32,
-}
 
 #[inline(always)]
 fn member(tgid: u32) -> Option<Member> {

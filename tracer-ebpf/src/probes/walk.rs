@@ -80,7 +80,7 @@ pub(crate) fn stack(process: u32, from: Regs) -> u64 {
 fn walk(scratch: &mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
     (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
     scratch.stop = Stop::Truncated as u32;
-    scratch.hash = process as u64;
+    scratch.hash = 0;
     scratch.process = process;
     scratch.generation = PROCESSES.get(process).map_or(0, |it| it.generation);
     scratch.last.end = 0;

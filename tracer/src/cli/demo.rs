@@ -1,0 +1,82 @@
+//! `alloctrace demo`: a result within a minute of cloning.
+
+use std::{
+    collections::HashMap,
+    hint::black_box,
+    io::{self, Write as _},
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::Duration,
+};
+
+use super::{exit::Failure, record};
+
+/// The hidden command that is the traced child.
+pub(super) const LEAK_COMMAND: &str = "__demo-leak";
+
+/// Trace a built-in child that leaks, and show what the reports say of it.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// How long to trace.
+    #[arg(short, long, value_name = "DUR", default_value = "5s", value_parser = super::settings::duration)]
+    duration: Duration,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let mut child = Command::new("/proc/self/exe").arg(LEAK_COMMAND).stdin(Stdio::piped()).spawn()?;
+    eprintln!(
+        "alloctrace: process {} runs and forgets some of what it allocates; attaching to it as to any other",
+        child.id()
+    );
+    let recorded = record::demo(child.id(), args.duration);
+    // The child ends with its standard input.
+    drop(child.stdin.take());
+    child.wait()?;
+    let path = recorded?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "\nThe same capture in other forms:")?;
+    for (format, what) in [("json", "every site, for programs"), ("folded", "one line a stack, for flamegraphs")] {
+        writeln!(out, "  alloctrace report {} --format {format:<7}  {what}", path.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The child: serves requests for ever, and forgets one kind of memory in each.
+pub(super) fn leak() -> Result<ExitCode, Failure> {
+    thread::spawn(|| {
+        // Ends with whoever started us.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        std::process::exit(0);
+    });
+    let mut sessions = Vec::new();
+    let mut cache = HashMap::new();
+    for request in 0u64.. {
+        answer(request);
+        remember_session(&mut sessions, request);
+        refresh_cache(&mut cache, request);
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Healthy: everything is freed again.
+#[inline(never)]
+fn answer(request: u64) {
+    let mut body = Vec::new();
+    for part in 0..20 {
+        body.push(format!("part {part} of the answer to request {request}"));
+    }
+    black_box(body.join("\n"));
+}
+
+/// The leak: sessions are added and never removed.
+#[inline(never)]
+fn remember_session(sessions: &mut Vec<Box<[u8]>>, request: u64) {
+    sessions.push(black_box(vec![request as u8; 2048].into_boxed_slice()));
+}
+
+/// Bounded: grows to a size and stays there.
+#[inline(never)]
+fn refresh_cache(cache: &mut HashMap<u64, Vec<u8>>, request: u64) {
+    cache.insert(request % 512, black_box(vec![0; 4096]));
+}

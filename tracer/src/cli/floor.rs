@@ -1,0 +1,29 @@
+//! `alloctrace bench-floor`: for the benchmark that compares the tracer with its own traps.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{exit::Failure, record::runtime};
+use crate::kernel::{Kernel, Programs, Settings, Target};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[arg(short, long = "pid", value_name = "PID")]
+    pid: u32,
+}
+
+/// Smallest that the kernel accepts: nothing is ever written to it.
+const RING_BYTES: u32 = 4096;
+
+pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    runtime()?.block_on(async {
+        let target = Target::Processes(vec![args.pid]);
+        let settings = Settings { target, follow: false, ring_bytes: RING_BYTES, programs: Programs::Floor };
+        let kernel = Kernel::start(&settings)?;
+        eprintln!("alloctrace: ready");
+        signal(SignalKind::interrupt())?.recv().await;
+        drop(kernel);
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,56 @@
+//! What was typed, as values: durations, sizes and targets.
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::Args;
+
+/// Whose memory is looked at.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct TargetArgs {
+    /// A running process; repeat for several.
+    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
+    pub(super) pid: Vec<u32>,
+    /// Start a command and trace it from its first instruction on.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+/// `90`, `90s`, `5m`, `1h30m`; a bare number is seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|it| it.to_string()),
+        Err(_) => humantime::parse_duration(text).map_err(|it| it.to_string()),
+    }
+    .map_err(|why| format!("{why}; write for example 500ms, 60s, 5m or 1h30m"))?;
+    if parsed.is_zero() { Err("must be more than nothing".to_owned()) } else { Ok(parsed) }
+}
+
+/// `4096`, `64KiB`, `1MB`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let why = |it| format!("{it}; write for example 4096, 64KiB or 1MB");
+    text.parse::<bytesize::ByteSize>().map(|it| it.as_u64()).map_err(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        for wrong in ["", "0", "-1", "5 parsecs", "1e99", "nan"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("64KiB"), Ok(65536));
+        assert_eq!(size("1MB"), Ok(1_000_000));
+        assert!(size("many").is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! Executable files of the traced processes, held open from the first sight on, so that names can be
+//! found after the process has ended or the file was deleted.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    ops::Range,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+    sync::Arc,
+};
+
+use procfs::process::{MMapPath, Process};
+use tracer_ebpf::{
+    mapping::{ObjectKey, VDSO},
+    record::Frame,
+};
+
+use super::process::CodeMapping;
+use crate::{
+    elf::{Image, allocators::{self, Function}},
+    unwind,
+};
+
+/// An executable file, or the vDSO.
+pub(crate) struct Object {
+    pub(crate) path: String,
+    pub(crate) build_id: Option<String>,
+    /// `None` for the vDSO.
+    pub(crate) file: Option<Arc<File>>,
+    /// Where to probe, if it is an allocator.
+    pub(crate) functions: Vec<Function>,
+    /// File offsets of the functions that are named `via` and not a caller: mmap and its relatives.
+    syscall_wrappers: Vec<Range<u64>>,
+    pub(crate) table: Option<unwind::Table>,
+    pub(crate) is_go: bool,
+}
+
+/// The C library's ways to the system calls that [`crate::event::Via`] names.
+const SYSCALL_WRAPPERS: [&str; 6] = ["mmap", "mmap64", "mremap", "brk", "sbrk", "__sbrk"];
+
+impl Object {
+    /// Opens what a process has mapped, even if it was deleted or lies in another mount namespace.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or read, or is not an ELF file for this machine.
+    pub(crate) fn of_mapping(tgid: u32, mapping: &CodeMapping) -> io::Result<Self> {
+        if mapping.key == VDSO {
+            return Self::vdso();
+        }
+        let mapped = format!("/proc/{tgid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+        // map_files wants a capability that a container may lack; the path is as good unless replaced.
+        let file = File::open(mapped).or_else(|_| {
+            let file = File::open(format!("/proc/{tgid}/root{}", mapping.path))?;
+            if key_of(&file)? == mapping.key { Ok(file) } else { Err(io::Error::from(io::ErrorKind::NotFound)) }
+        })?;
+        Self::read(file, mapping.path.clone())
+    }
+
+    /// Opens a file that a process is expected to map.
+    ///
+    /// # Errors
+    /// As `of_mapping`.
+    pub(crate) fn of_path(path: &Path) -> io::Result<(ObjectKey, Self)> {
+        let file = File::open(path)?;
+        let key = key_of(&file)?;
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        Ok((key, Self::read(file, path.to_string_lossy().into_owned())?))
+    }
+
+    /// The code that the kernel maps into every process; ours is the same as the others'.
+    pub(crate) fn vdso() -> io::Result<Self> {
+        let maps = Process::myself().and_then(|it| it.maps()).map_err(io::Error::other)?;
+        let map = maps.iter().find(|it| it.pathname == MMapPath::Vdso);
+        let (start, end) = map.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.address;
+        let mut bytes = vec![0; (end - start) as usize];
+        std::os::unix::fs::FileExt::read_exact_at(&File::open("/proc/self/mem")?, &mut bytes, start)?;
+        Self::parse(&bytes, None, "[vdso]".to_owned())
+    }
+
+    fn read(mut file: File, path: String) -> io::Result<Self> {
+        let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
+        file.read_to_end(&mut bytes)?;
+        Self::parse(&bytes, Some(Arc::new(file)), path)
+    }
+
+    fn parse(bytes: &[u8], file: Option<Arc<File>>, path: String) -> io::Result<Self> {
+        let image = Image::parse(bytes).map_err(io::Error::other)?;
+        Ok(Self {
+            build_id: image.build_id(),
+            functions: allocators::find(&image),
+            syscall_wrappers: image.function_ranges(&SYSCALL_WRAPPERS),
+            table: unwind::Table::from_image(&image),
+            is_go: image.is_go(),
+            path,
+            file,
+        })
+    }
+
+    /// A path by which the kernel and the symbolizer reach the held file itself.
+    pub(crate) fn held_path(&self) -> Option<String> {
+        self.file.as_ref().map(|it| format!("/proc/self/fd/{}", it.as_raw_fd()))
+    }
+
+    /// Whether a frame is in a function that only makes a system call.
+    pub(crate) fn is_syscall_wrapper(&self, frame: Frame) -> bool {
+        self.syscall_wrappers.iter().any(|it| it.contains(&frame.offset()))
+    }
+}
+
+/// Device and inode as the kernel holds them: its own device numbers have 20 bits for the minor part.
+fn key_of(file: &File) -> io::Result<ObjectKey> {
+    let metadata = file.metadata()?;
+    let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
+    Ok(ObjectKey { dev: (major as u64) << 20 | minor as u64, ino: metadata.ino() })
+}

@@ -1,0 +1,341 @@
+//! All objects of a run and where each process has them: what frames refer to.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use aya::{Ebpf, maps::MapData};
+use tracer_ebpf::{
+    loss::Loss,
+    mapping::{Mapped, ObjectKey, VDSO},
+    record::{Frame, Mapping, RawStack},
+    unwind::{Rule, Stop},
+};
+
+use super::{
+    Module, StartError,
+    load::Sizes,
+    object::Object,
+    process::{self, CodeMapping},
+    raw::{self, Mappings},
+    tables::Tables,
+};
+use crate::{
+    elf::closure,
+    event::{Event, ObjectId, ProcessId, StackKey},
+    interval::Losses,
+};
+
+/// Room for objects that come into view later, in rows of unwinding tables: 16 MiB hold all libraries
+/// of a large desktop program.
+const SPARE_ROWS: usize = 4 << 20;
+
+/// The same for blocks of 256 bytes: half a gigabyte of text.
+const SPARE_BLOCKS: usize = 2 << 20;
+
+#[derive(Default)]
+pub(crate) struct Objects {
+    /// By object number. An object that could not be read is a name without a body.
+    objects: HashMap<u32, Result<Object, String>>,
+    numbers: HashMap<ObjectKey, u32>,
+    images: HashMap<ProcessId, ProcessImage>,
+    /// What the targets are, for messages.
+    targets: Vec<TargetFacts>,
+    news: Vec<u32>,
+    kernel: Option<KernelSide>,
+}
+
+/// Where the objects of one process lie.
+#[derive(Clone, Default)]
+struct ProcessImage {
+    tgid: u32,
+    mappings: Mappings,
+}
+
+struct TargetFacts {
+    /// "process 7 (name)" or the command.
+    label: String,
+    objects: Vec<u32>,
+    problem: Option<String>,
+}
+
+struct KernelSide {
+    tables: Tables,
+    numbers: aya::maps::HashMap<MapData, ObjectKey, u32>,
+}
+
+impl Objects {
+    /// Reads what a running process has mapped.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub(crate) fn add_process(&mut self, tgid: u32) -> Result<(), StartError> {
+        let mappings = process::code_mappings(tgid)
+            .map_err(|_| StartError::TargetGone(format!("process {tgid} ended before tracing began")))?;
+        let mut facts = TargetFacts {
+            label: format!("process {tgid} ({})", process::describe(tgid).name),
+            objects: Vec::new(),
+            problem: None,
+        };
+        for mapping in mappings {
+            let (number, problem) = self.add_code(tgid, &mapping);
+            facts.objects.push(number);
+            facts.problem = facts.problem.or(problem);
+        }
+        self.targets.push(facts);
+        Ok(())
+    }
+
+    /// Reads what a command will probably load.
+    ///
+    /// # Errors
+    /// If there is no such command.
+    pub(crate) fn add_predicted(&mut self, command: &[OsString]) -> Result<(), StartError> {
+        let Some(name) = command.first() else {
+            return Err(StartError::TargetGone("no command given".to_owned()));
+        };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let Some(program) = closure::resolve_command(name, &path) else {
+            return Err(StartError::TargetGone(format!("command not found: {}", name.to_string_lossy())));
+        };
+        let mut facts =
+            TargetFacts { label: name.to_string_lossy().into_owned(), objects: Vec::new(), problem: None };
+        for path in predicted(&program) {
+            match Object::of_path(&path) {
+                Ok((key, object)) => facts.objects.push(self.insert(key, Ok(object))),
+                Err(error) => {
+                    facts.problem.get_or_insert(format!("{}: {error}", path.display()));
+                }
+            }
+        }
+        if let Ok(vdso) = Object::vdso() {
+            self.insert(VDSO, Ok(vdso));
+        }
+        self.targets.push(facts);
+        Ok(())
+    }
+
+    /// Refuses targets that have nothing to trace.
+    ///
+    /// # Errors
+    /// `UnsupportedTarget`, with what was looked at.
+    pub(crate) fn check_targets(&self) -> Result<(), StartError> {
+        for target in &self.targets {
+            let objects = || target.objects.iter().filter_map(|it| self.get(*it));
+            if objects().any(|it| !it.functions.is_empty()) {
+                continue;
+            }
+            let label = &target.label;
+            let why = if let Some(problem) = &target.problem {
+                format!("{label} cannot be traced: {problem}")
+            } else if objects().any(|it| it.is_go) {
+                format!(
+                    "{label} is a Go program without a C allocator: the Go runtime manages its heap by itself, and \
+                     there is no malloc to follow"
+                )
+            } else {
+                let looked_at: Vec<&str> = objects().map(|it| it.path.as_str()).collect();
+                format!(
+                    "{label} has no allocator that this tool knows: none of its files defines malloc and free \
+                     (looked at: {})",
+                    looked_at.join(", ")
+                )
+            };
+            return Err(StartError::UnsupportedTarget(why));
+        }
+        Ok(())
+    }
+
+    /// Room for what is known and for what may come.
+    pub(crate) fn sizes(&self, ring_bytes: u32) -> Sizes {
+        let tables = || self.iter().filter_map(|(_, it)| it.table.as_ref());
+        let rows: usize = tables().map(|it| it.packed_rows()).sum();
+        let blocks: usize = tables().map(|it| it.packed_blocks()).sum();
+        Sizes { ring_bytes, rows: (rows + SPARE_ROWS) as u32, blocks: (blocks + SPARE_BLOCKS) as u32 }
+    }
+
+    /// Tells the kernel half what is known so far, and from now on of what comes.
+    ///
+    /// # Errors
+    /// Those of `bpf(2)`.
+    pub(crate) fn connect(&mut self, ebpf: &mut Ebpf, counted: &mut Losses) -> anyhow::Result<()> {
+        let numbers = aya::maps::HashMap::try_from(ebpf.take_map("OBJECTS").context("map OBJECTS")?)?;
+        self.kernel = Some(KernelSide { tables: Tables::new(ebpf)?, numbers });
+        let known: Vec<(ObjectKey, u32)> = self.numbers.iter().map(|(key, number)| (*key, *number)).collect();
+        for (key, number) in known {
+            self.tell_kernel(key, number, counted)?;
+        }
+        Ok(())
+    }
+
+    fn tell_kernel(&mut self, key: ObjectKey, number: u32, counted: &mut Losses) -> anyhow::Result<()> {
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        let object = self.objects.get(&number).and_then(|it| it.as_ref().ok());
+        let table = object.and_then(|it| it.table.as_ref());
+        if object.is_none() {
+            counted.add(Loss::UnnamedModules, 1);
+        }
+        if !kernel.tables.set(number, table)? || table.is_none() {
+            counted.add(Loss::SkippedTables, 1);
+        }
+        kernel.numbers.insert(key, number, 0)?;
+        Ok(())
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Object)> {
+        self.objects.iter().filter_map(|(number, it)| it.as_ref().ok().map(|it| (*number, it)))
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Option<&Object> {
+        self.objects.get(&number)?.as_ref().ok()
+    }
+
+    /// The object behind a mapping, read if it is new, and what was wrong with it.
+    fn add_code(&mut self, tgid: u32, mapping: &CodeMapping) -> (u32, Option<String>) {
+        if let Some(number) = self.numbers.get(&mapping.key) {
+            return (*number, None);
+        }
+        let object = Object::of_mapping(tgid, mapping);
+        let problem = object.as_ref().err().map(|error| format!("{}: {error}", mapping.path));
+        if let Some(problem) = &problem {
+            log::warn!("{problem}");
+        }
+        (self.insert(mapping.key, object.map_err(|_| mapping.path.clone())), problem)
+    }
+
+    fn insert(&mut self, key: ObjectKey, object: Result<Object, String>) -> u32 {
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        // Below the numbers that the kernel half gives; see `FIRST_KERNEL_OBJECT`.
+        let number = self.numbers.len() as u32 + 1;
+        self.numbers.insert(key, number);
+        self.objects.insert(number, object);
+        self.news.push(number);
+        number
+    }
+
+    /// A mapping that the kernel half has met. Returns the number of an object that was new.
+    pub(crate) fn add_mapping(&mut self, record: &Mapping, counted: &mut Losses) -> Option<u32> {
+        let Mapping { start, end, file_offset, dev, ino, object: number, tgid, head } = *record;
+        let key = ObjectKey { dev, ino };
+        let mapping = CodeMapping { start, end, file_offset, key, path: String::new() };
+        let image = self.images.entry(ProcessId(head.process)).or_default();
+        image.tgid = tgid;
+        image.mappings.insert(start, mapping.mapped(number));
+        if self.get(number).is_some() {
+            return None;
+        }
+        // New, or the process that it was first seen in ended too soon: try again with this one.
+        let seen = process::code_mappings(tgid).ok().and_then(|it| it.into_iter().find(|it| it.start == start));
+        let path = seen.map_or_else(|| format!("[inode {ino} of device {dev:#x}]"), |it| it.path);
+        let object = Object::of_mapping(tgid, &CodeMapping { path: path.clone(), ..mapping });
+        if let Err(error) = &object {
+            log::debug!("{path}: {error}");
+            if self.objects.contains_key(&number) {
+                return None;
+            }
+        }
+        self.numbers.insert(key, number);
+        self.objects.insert(number, object.map_err(|_| path));
+        self.news.push(number);
+        if let Err(error) = self.tell_kernel(key, number, counted) {
+            log::warn!("unwinding table: {error:#}");
+            counted.add(Loss::SkippedTables, 1);
+        }
+        Some(number)
+    }
+
+    /// A target process: its mappings are known from `/proc`.
+    pub(crate) fn begin_process(&mut self, process: ProcessId, tgid: u32) {
+        self.images.insert(process, ProcessImage { tgid, mappings: Mappings::new() });
+        self.read_mappings(process);
+    }
+
+    pub(crate) fn fork_process(&mut self, parent: ProcessId, child: ProcessId, child_tgid: u32) {
+        let mappings = self.images.get(&parent).map(|it| it.mappings.clone()).unwrap_or_default();
+        self.images.insert(child, ProcessImage { tgid: child_tgid, mappings });
+    }
+
+    /// The new image's mappings are reported one by one.
+    pub(crate) fn exec_process(&mut self, process: ProcessId, tgid: u32) {
+        self.images.insert(process, ProcessImage { tgid, mappings: Mappings::new() });
+    }
+
+    pub(crate) fn end_process(&mut self, process: ProcessId) {
+        self.images.remove(&process);
+    }
+
+    /// Adds what `/proc` says to a process's mappings; false if it has ended.
+    fn read_mappings(&mut self, process: ProcessId) -> bool {
+        let Some(tgid) = self.images.get(&process).map(|it| it.tgid) else { return false };
+        let Ok(mappings) = process::code_mappings(tgid) else { return false };
+        for mapping in mappings {
+            // Objects that the kernel half has not met yet get their number from it.
+            let Some(number) = self.numbers.get(&mapping.key) else { continue };
+            let mapped: Mapped = mapping.mapped(*number);
+            if let Some(image) = self.images.get_mut(&process) {
+                image.mappings.insert(mapping.start, mapped);
+            }
+        }
+        true
+    }
+
+    /// Walks an unfinished stack to its end.
+    pub(crate) fn finish(&mut self, raw: &RawStack) -> Event {
+        let process = ProcessId(raw.stack.head.process);
+        let (mut frames, mut stop) = self.walk(process, raw);
+        if stop == Stop::Gone && self.read_mappings(process) {
+            (frames, stop) = self.walk(process, raw);
+        }
+        let frames = self.trim(frames.into_boxed_slice());
+        Event::Stack { key: StackKey(raw.stack.id), stop, frames }
+    }
+
+    fn walk(&self, process: ProcessId, raw: &RawStack) -> (Vec<Frame>, Stop) {
+        let none = Mappings::new();
+        let mappings = self.images.get(&process).map_or(&none, |it| &it.mappings);
+        raw::finish(raw, mappings, |object, offset| self.rule(object, offset))
+    }
+
+    fn rule(&self, object: u32, offset: u32) -> Result<Rule, Stop> {
+        let table = self.get(object).and_then(|it| it.table.as_ref()).ok_or(Stop::NoTable)?;
+        Ok(table.lookup(offset))
+    }
+
+    /// Removes the innermost frames that only make the system call: a mapping's site is who called mmap.
+    pub(crate) fn trim(&self, frames: Box<[Frame]>) -> Box<[Frame]> {
+        let wrapper = |frame: &Frame| self.get(frame.object()).is_some_and(|it| it.is_syscall_wrapper(*frame));
+        let wrappers = frames.iter().take_while(|it| wrapper(it)).count();
+        if wrappers == 0 || wrappers == frames.len() { frames } else { frames[wrappers..].into() }
+    }
+
+    /// Objects that have not been handed out yet.
+    pub(crate) fn take_new(&mut self) -> Vec<Module> {
+        let news = std::mem::take(&mut self.news);
+        let module = |number: u32| {
+            let id = ObjectId(number);
+            match self.objects.get(&number)? {
+                Ok(it) => {
+                    let (path, build_id, file) = (it.path.clone(), it.build_id.clone(), it.file.clone());
+                    Some(Module { id, path, build_id, file })
+                }
+                Err(path) => Some(Module { id, path: path.clone(), build_id: None, file: None }),
+            }
+        };
+        news.into_iter().filter_map(module).collect()
+    }
+}
+
+fn predicted(program: &Path) -> Vec<PathBuf> {
+    let variable = |name| std::env::var_os(name).unwrap_or_default();
+    let environment = closure::SearchEnv {
+        ld_preload: variable("LD_PRELOAD"),
+        ld_library_path: variable("LD_LIBRARY_PATH"),
+        root: PathBuf::from("/"),
+    };
+    closure::predict(program, &environment, &|path| std::fs::read(path).ok())
+}

@@ -1,0 +1,160 @@
+//! Places the probes: allocator functions by uprobes, system calls and process life by tracepoints.
+
+use std::{collections::HashSet, fmt};
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    programs::{
+        RawTracePoint, TracePoint, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
+    },
+};
+
+use super::object::Object;
+use crate::elf::allocators::{Function, Role};
+
+/// Whose calls a uprobe sees. The kernel puts breakpoints only into processes in scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scope {
+    /// One process, all its threads, but no forked child.
+    Process(u32),
+    /// Every process that maps the file: what following children needs, since a child must not run a
+    /// single instruction untraced.
+    Everyone,
+}
+
+/// Which programs: the tracer's own, or the empty ones that show what the trap alone costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Programs {
+    Trace,
+    Floor,
+}
+
+/// Attaches, and knows what is attached.
+pub(crate) struct Probes {
+    programs: Programs,
+    done: HashSet<(u32, Scope)>,
+    placed: Vec<Placed>,
+}
+
+/// A probe site, for the user.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    pub path: String,
+    pub function: String,
+    pub offset: u64,
+    pub instruction: String,
+    pub single_step: bool,
+}
+
+impl fmt::Display for Placed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class = if self.single_step { "single-stepped: about ten times as dear" } else { "emulated" };
+        let Self { path, function, offset, instruction, .. } = self;
+        write!(out, "{function} in {path} at {offset:#x}: {instruction} ({class})")
+    }
+}
+
+/// The system calls, by the name of their tracepoints.
+const SYSCALLS: [&str; 4] = ["mmap", "munmap", "mremap", "brk"];
+
+impl Probes {
+    pub(crate) fn new(programs: Programs) -> Self {
+        Self { programs, done: HashSet::new(), placed: Vec::new() }
+    }
+
+    pub(crate) fn placed(&self) -> &[Placed] {
+        &self.placed
+    }
+
+    /// Everything that is not an allocator function.
+    ///
+    /// # Errors
+    /// The tracepoint, and what the kernel said.
+    pub(crate) fn attach_tracepoints(&self, ebpf: &mut Ebpf) -> Result<()> {
+        if self.programs == Programs::Floor {
+            return Ok(());
+        }
+        for syscall in SYSCALLS {
+            for side in ["enter", "exit"] {
+                let tracepoint = format!("sys_{side}_{syscall}");
+                attach_tracepoint(ebpf, &format!("{side}_{syscall}"), "syscalls", &tracepoint)?;
+            }
+        }
+        attach_tracepoint(ebpf, "new_task", "task", "task_newtask")?;
+        attach_tracepoint(ebpf, "oom_victim", "oom", "mark_victim")?;
+        for (program, tracepoint) in [("exec", "sched_process_exec"), ("exit", "sched_process_exit")] {
+            let probe: &mut RawTracePoint =
+                ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
+            probe.attach(tracepoint).with_context(|| format!("attach to the tracepoint {tracepoint}"))?;
+        }
+        Ok(())
+    }
+
+    /// The functions of one object, once per scope. Returns how many could not be probed, each of which
+    /// is also logged.
+    pub(crate) fn attach_object(&mut self, ebpf: &mut Ebpf, number: u32, object: &Object, scope: Scope) -> u64 {
+        let Some(path) = object.held_path() else { return 0 };
+        if object.functions.is_empty() || !self.done.insert((number, scope)) {
+            return 0;
+        }
+        let mut failed = 0;
+        for function in &object.functions {
+            match self.attach_function(ebpf, function, &path, scope) {
+                Ok(()) => {
+                    let placed = Placed {
+                        path: object.path.clone(),
+                        function: function.name.clone(),
+                        offset: function.site_offset(),
+                        instruction: function.site.instruction.clone(),
+                        single_step: function.site.is_single_step(),
+                    };
+                    log::debug!("probe: {placed}");
+                    self.placed.push(placed);
+                }
+                Err(error) => {
+                    log::warn!("{} in {}: {error:#}", function.name, object.path);
+                    failed += 1;
+                }
+            }
+        }
+        failed
+    }
+
+    fn attach_function(&self, ebpf: &mut Ebpf, function: &Function, path: &str, scope: Scope) -> Result<()> {
+        let trace = self.programs == Programs::Trace;
+        let (enter, leave) = if trace { ("enter", "leave") } else { ("floor_enter", "floor_leave") };
+        match function.role {
+            Role::Alloc => {
+                // The return first: an entry without a return would look like a call that never ends. At
+                // the same instruction, where the return address is still on top of the stack, so that
+                // one trap serves both.
+                attach_uprobe(ebpf, leave, function, path, scope)?;
+                attach_uprobe(ebpf, enter, function, path, scope)
+            }
+            Role::Free => attach_uprobe(ebpf, if trace { "free" } else { enter }, function, path, scope),
+        }
+    }
+}
+
+fn attach_uprobe(ebpf: &mut Ebpf, program: &str, function: &Function, path: &str, scope: Scope) -> Result<()> {
+    let probe: &mut UProbe = ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
+    let location = UProbeAttachLocation::AbsoluteOffset(function.site_offset());
+    let scope = match scope {
+        Scope::Process(tgid) => UProbeScope::OneProcess(tgid),
+        Scope::Everyone => UProbeScope::AllProcesses,
+    };
+    let cookie = Some(function.cookie().0);
+    probe
+        .attach(UProbeAttachPoint { location, cookie }, path, scope)
+        .with_context(|| format!("attach {program} to {} at {:#x}", function.name, function.site_offset()))?;
+    Ok(())
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, program: &str, category: &str, name: &str) -> Result<()> {
+    let probe: &mut TracePoint =
+        ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
+    probe.attach(category, name).with_context(|| format!("attach to the tracepoint {category}:{name}"))?;
+    Ok(())
+}

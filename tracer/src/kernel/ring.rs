@@ -1,0 +1,153 @@
+//! Bytes from the ring to [`Event`]s, and the few records that the kernel room handles itself.
+
+use tracer_ebpf::record::{
+    Alloc, Break, Exec, Exit, Fork, Free, Head, Kind, Map, Mapping, NESTED, Oom, RawStack, Realloc, Remap, Stack,
+    Unmap,
+};
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+use crate::event::{Event, Frame, ProcessId, StackKey, Stop, Via};
+
+/// What a record says.
+pub(crate) enum Decoded<'bytes> {
+    Event(Event),
+    Stack { key: StackKey, stop: Stop, frames: &'bytes [u64] },
+    RawStack(&'bytes RawStack),
+    Mapping(&'bytes Mapping),
+    Fork { event: Event, copied: bool },
+    Exec { event: Event, tgid: u32 },
+}
+
+/// `None` for bytes that are no record.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
+    let (head, _) = Head::ref_from_prefix(bytes).ok()?;
+    let (process, time_ns, nested) = (ProcessId(head.process), head.time_ns, head.flags & NESTED != 0);
+    let via = Via::from_code(head.via)?;
+    let event = match kind(head.kind)? {
+        Kind::Alloc => {
+            let Alloc { address, size_bytes, stack, .. } = *record(bytes)?;
+            Event::Alloc { process, time_ns, via, address, size_bytes, stack: StackKey(stack) }
+        }
+        Kind::Free => {
+            let Free { address, .. } = *record(bytes)?;
+            Event::Free { process, time_ns, address }
+        }
+        Kind::Realloc => {
+            let Realloc { old_address, address, size_bytes, stack, started_ns, .. } = *record(bytes)?;
+            let stack = StackKey(stack);
+            Event::Realloc { process, time_ns, old_address, address, size_bytes, stack, started_ns }
+        }
+        Kind::Map => {
+            let Map { address, size_bytes, stack, .. } = *record(bytes)?;
+            Event::Map { process, time_ns, address, size_bytes, stack: StackKey(stack), nested }
+        }
+        Kind::Unmap => {
+            let Unmap { address, size_bytes, .. } = *record(bytes)?;
+            Event::Unmap { process, time_ns, address, size_bytes, nested }
+        }
+        Kind::Remap => {
+            let Remap { old_address, old_size_bytes, address, size_bytes, stack, .. } = *record(bytes)?;
+            let stack = StackKey(stack);
+            Event::Remap { process, time_ns, old_address, old_size_bytes, address, size_bytes, stack, nested }
+        }
+        Kind::Break => {
+            let Break { end, stack, .. } = *record(bytes)?;
+            Event::Break { process, time_ns, end, stack: StackKey(stack), nested }
+        }
+        Kind::Exit => {
+            let Exit { code, .. } = *record(bytes)?;
+            Event::Exit { process, time_ns, status: code }
+        }
+        Kind::Oom => Event::Oom { process, time_ns },
+        Kind::Stack => {
+            // Only the frames that there are have been sent.
+            let (words, _) = <[u64]>::ref_from_prefix_with_elems(bytes, bytes.len() / 8).ok()?;
+            let header = std::mem::offset_of!(Stack, frames) / 8;
+            let (&id, &counts) = (words.get(2)?, words.get(3)?);
+            let (count, stop) = (counts as u32 as usize, (counts >> 32) as u32);
+            let frames = words.get(header..header + count)?;
+            return Some(Decoded::Stack { key: StackKey(id), stop: Stop::from_code(stop)?, frames });
+        }
+        Kind::RawStack => return Some(Decoded::RawStack(record(bytes)?)),
+        Kind::Mapping => return Some(Decoded::Mapping(record(bytes)?)),
+        Kind::Fork => {
+            let Fork { child, child_tgid, .. } = *record(bytes)?;
+            let event = Event::Fork { process, time_ns, child: ProcessId(child), child_tgid };
+            return Some(Decoded::Fork { event, copied: !nested });
+        }
+        Kind::Exec => {
+            let Exec { tgid, command, .. } = *record(bytes)?;
+            let end = command.iter().position(|it| *it == 0).unwrap_or(command.len());
+            let name = String::from_utf8_lossy(&command[..end]).into();
+            return Some(Decoded::Exec { event: Event::Exec { process, time_ns, name }, tgid });
+        }
+    };
+    Some(Decoded::Event(event))
+}
+
+fn record<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8]) -> Option<&T> {
+    T::ref_from_prefix(bytes).ok().map(|(record, _)| record)
+}
+
+fn kind(code: u16) -> Option<Kind> {
+    const KINDS: [Kind; 14] = [
+        Kind::Stack,
+        Kind::RawStack,
+        Kind::Alloc,
+        Kind::Realloc,
+        Kind::Free,
+        Kind::Map,
+        Kind::Unmap,
+        Kind::Remap,
+        Kind::Break,
+        Kind::Mapping,
+        Kind::Exec,
+        Kind::Fork,
+        Kind::Exit,
+        Kind::Oom,
+    ];
+    KINDS.into_iter().find(|it| *it as u16 == code)
+}
+
+/// Frames as the ring has them.
+pub(crate) fn frames(words: &[u64]) -> Box<[Frame]> {
+    words.iter().map(|it| Frame(*it)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::IntoBytes as _;
+
+    use super::*;
+
+    fn head(kind: Kind) -> Head {
+        Head { kind: kind as u16, via: Via::Malloc as u8, flags: 0, process: 7, time_ns: 9 }
+    }
+
+    #[test]
+    fn an_allocation() {
+        let record = Alloc { head: head(Kind::Alloc), address: 0x10, size_bytes: 64, stack: 5 };
+        let Some(Decoded::Event(event)) = decode(record.as_bytes()) else { panic!("an event") };
+        let (process, stack) = (ProcessId(7), StackKey(5));
+        let expected =
+            Event::Alloc { process, time_ns: 9, via: Via::Malloc, address: 0x10, size_bytes: 64, stack };
+        assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn a_stack_has_only_the_frames_that_were_sent() {
+        let mut record = Stack { head: head(Kind::Stack), id: 3, count: 2, stop: 0, frames: [0; 127] };
+        record.frames[..2].copy_from_slice(&[8, 9]);
+        let sent = &record.as_bytes()[..32 + 16];
+        let Some(Decoded::Stack { key, stop, frames }) = decode(sent) else { panic!("a stack") };
+        assert_eq!((key, stop, frames), (StackKey(3), Stop::Complete, &[8, 9][..]));
+        assert!(decode(&sent[..32 + 8]).is_none(), "a frame is missing");
+    }
+
+    #[test]
+    fn other_bytes_are_no_record() {
+        let record = Free { head: Head { kind: 99, ..head(Kind::Free) }, address: 1 };
+        assert!(decode(record.as_bytes()).is_none());
+        assert!(decode(&Free { head: head(Kind::Free), address: 1 }.as_bytes()[..20]).is_none());
+    }
+}

@@ -1,0 +1,229 @@
+//! A run in progress: one task owns the heap and feeds it from the ring; everything slow, names and
+//! files, happens on the recorder's own thread.
+
+mod progress;
+mod recorder;
+
+use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
+
+pub use self::recorder::{About, Recorder};
+use self::progress::Progress;
+use crate::{
+    event::{Event, ProcessId},
+    heap::Heap,
+    interval::Interval,
+    kernel::{self, Kernel, Launched, process},
+};
+
+/// How a run goes on and ends.
+pub struct Options {
+    pub interval: Duration,
+    /// `None`: until the target ends or a signal comes.
+    pub duration: Option<Duration>,
+}
+
+/// How often the ring is looked at when nothing wakes us. At a million events a second this is 20,000
+/// events, a hundredth of the ring.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Records handled before timers and signals get their turn: some ten milliseconds of work.
+const BATCH: usize = 100_000;
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The time asked for is over.
+    Duration,
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// Every traced process has ended.
+    TargetEnded,
+}
+
+impl Ending {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Duration => "duration",
+            Self::Signal => "signal",
+            Self::TargetEnded => "target-ended",
+        }
+    }
+}
+
+/// A trace that feeds a capture.
+pub struct Run {
+    kernel: Kernel,
+    heap: Heap,
+    recorder: Recorder,
+    launched: Option<Launched>,
+    /// Traced processes that have not ended.
+    alive: BTreeMap<ProcessId, u32>,
+}
+
+impl Run {
+    /// Takes over a kernel that has begun to trace.
+    pub fn new(kernel: Kernel, recorder: Recorder, launched: Option<Launched>, interval: Duration) -> Self {
+        let now_ns = kernel::now_ns();
+        let heap = Heap::new(now_ns, interval.as_nanos() as u64);
+        let mut run = Self { kernel, heap, recorder, launched, alive: BTreeMap::new() };
+        for event in run.kernel.beginnings(now_ns) {
+            note_life(&event, &mut run.alive, &run.recorder);
+            run.heap.apply(&event);
+        }
+        run
+    }
+
+    /// Follows the target to the end of the run, and finishes the capture. The probes stay in place until
+    /// the returned kernel is dropped, so that the user need not wait for that before reading the report.
+    ///
+    /// # Errors
+    /// If the capture cannot be written; what was written until then is readable.
+    pub async fn follow(mut self, options: &Options) -> Result<(Ending, Kernel)> {
+        let mut signals = Signals::new()?;
+        let start = Instant::now();
+        let mut poll = ticks(POLL);
+        let mut interval = ticks(options.interval);
+        let mut progress = Progress::new(start);
+        let mut redraw = ticks(progress.period());
+        let end = start + options.duration.unwrap_or(Duration::from_secs(u32::MAX.into()));
+        if let Some(launched) = &mut self.launched {
+            launched.open_gate()?;
+        }
+        let ending = loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(end) => break Ending::Duration,
+                () = signals.stop() => break Ending::Signal,
+                _ = signals.snapshot.recv() => self.take_interval()?,
+                _ = signals.mark.recv() => self.mark()?,
+                _ = interval.tick() => {
+                    self.take_interval()?;
+                    self.forget_vanished();
+                }
+                _ = redraw.tick() => progress.draw(self.heap.live(), self.heap.events(), &self.kernel.losses()),
+                ready = self.kernel.filling() => {
+                    ready.context("watch the ring buffer")?;
+                    self.drain();
+                }
+                _ = poll.tick() => self.drain(),
+            }
+            if self.alive.is_empty() && self.drain() == 0 {
+                break Ending::TargetEnded;
+            }
+        };
+        progress.clear();
+        while self.drain() > 0 && ending == Ending::TargetEnded {}
+        self.take_interval()?;
+        self.recorder.finish(ending.name(), self.seconds_since_start())?;
+        if let Some(launched) = &mut self.launched {
+            launched.try_wait();
+        }
+        Ok((ending, self.kernel))
+    }
+
+    fn drain(&mut self) -> usize {
+        let Self { kernel, heap, recorder, alive, .. } = self;
+        let count = kernel.drain(BATCH, |event| {
+            if !matches!(event, Event::Alloc { .. } | Event::Free { .. }) {
+                note_life(&event, alive, recorder);
+            }
+            heap.apply(&event);
+        });
+        if let Some(launched) = &mut self.launched {
+            launched.try_wait();
+        }
+        count
+    }
+
+    fn take_interval(&mut self) -> Result<()> {
+        self.drain();
+        let mut interval: Interval = self.heap.interval(kernel::now_ns());
+        for (loss, count) in self.kernel.losses().iter() {
+            interval.losses.add(loss, count);
+        }
+        let rss = self.alive.iter().filter_map(|(id, tgid)| Some((*id, process::rss_bytes(*tgid)?))).collect();
+        self.recorder.modules(self.kernel.new_modules());
+        self.recorder.interval(interval, rss)
+    }
+
+    /// A point in time that the user wants to find again.
+    fn mark(&mut self) -> Result<()> {
+        self.take_interval()?;
+        self.recorder.mark(self.seconds_since_start())
+    }
+
+    fn seconds_since_start(&self) -> f64 {
+        self.recorder.seconds(kernel::now_ns())
+    }
+
+    /// Processes whose end was not reported, because the ring was full.
+    fn forget_vanished(&mut self) {
+        self.alive.retain(|_, tgid| process::is_alive(*tgid));
+    }
+}
+
+/// Notes who is alive, and has processes described while they still are.
+fn note_life(event: &Event, alive: &mut BTreeMap<ProcessId, u32>, recorder: &Recorder) {
+    match *event {
+        Event::Begin { process, tgid, .. } | Event::Fork { child: process, child_tgid: tgid, .. } => {
+            alive.insert(process, tgid);
+            recorder.process(process, process::describe(tgid));
+        }
+        Event::Exec { process, .. } => {
+            if let Some(tgid) = alive.get(&process) {
+                recorder.process(process, process::describe(*tgid));
+            }
+        }
+        Event::Exit { process, .. } => {
+            alive.remove(&process);
+        }
+        Event::Oom { process, time_ns } => recorder.oom(process, time_ns),
+        _ => {}
+    }
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    // After a stall one tick is enough.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// The signals of the contract.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    snapshot: Signal,
+    mark: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            snapshot: signal(SignalKind::user_defined1())?,
+            mark: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// `alloctrace.NAME.PID.TIME.jsonl.zst` in the current directory.
+pub fn default_capture_path(name: &str, tgid: u32, time: &str) -> PathBuf {
+    let safe = |it: char| if it.is_alphanumeric() || "-_.".contains(it) { it } else { '_' };
+    let name: String = name.chars().map(safe).collect();
+    format!("alloctrace.{name}.{tgid}.{time}.jsonl.zst").into()
+}
