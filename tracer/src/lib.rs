@@ -5,7 +5,12 @@
 //! capture; a capture is read into a profile; a profile is written as a report.
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod cost;
 pub mod event;
+pub mod heap;
 pub mod interval;
 pub mod kernel;
+pub mod live;
+#[doc(hidden)]
+pub mod script;
