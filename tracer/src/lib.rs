@@ -8,3 +8,5 @@
 pub mod cost;
 pub mod event;
 pub mod interval;
+#[doc(hidden)]
+pub mod script;
