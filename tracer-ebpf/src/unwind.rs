@@ -16,9 +16,7 @@ pub const BLOCK_SHIFT: u32 = 8;
 pub const SEARCH_STEPS: u32 = 9;
 
 /// How to find the caller; valid from its row's offset up to the next row's.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Rule {
     pub cfa_offset: i32,
@@ -136,7 +134,12 @@ pub fn rule_of(row: u32) -> u32 {
 /// The last row at or below `offset`, of the rows `low..high` of its block. With none in the block
 /// it is the last row before it; a table begins with a `CFA_NONE` row, so there always is one.
 #[inline(always)]
-pub fn find_row(mut low: u32, mut high: u32, offset: u32, row_at: impl Fn(u32) -> Option<u32>) -> Option<u32> {
+pub fn find_row(
+    mut low: u32,
+    mut high: u32,
+    offset: u32,
+    row_at: impl Fn(u32) -> Option<u32>,
+) -> Option<u32> {
     let wanted = offset & ((1 << BLOCK_SHIFT) - 1);
     for _ in 0..SEARCH_STEPS {
         if low >= high {

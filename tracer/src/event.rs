@@ -36,10 +36,27 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A process is traced from now on. `break_end` is the end of its heap segment, if known.
-    Begin { process: ProcessId, time_ns: u64, tgid: u32, name: Arc<str>, break_end: Option<u64> },
+    Begin {
+        process: ProcessId,
+        time_ns: u64,
+        tgid: u32,
+        name: Arc<str>,
+        break_end: Option<u64>,
+    },
     /// The frames behind a key, innermost first; sent before the first event that uses the key.
-    Stack { key: StackKey, stop: Stop, frames: Box<[Frame]> },
-    Alloc { process: ProcessId, time_ns: u64, via: Via, address: u64, size_bytes: u64, stack: StackKey },
+    Stack {
+        key: StackKey,
+        stop: Stop,
+        frames: Box<[Frame]>,
+    },
+    Alloc {
+        process: ProcessId,
+        time_ns: u64,
+        via: Via,
+        address: u64,
+        size_bytes: u64,
+        stack: StackKey,
+    },
     /// One free and one allocation. `address` is 0 if the call only freed. `started_ns` is when the call
     /// was entered: from then on another thread may have been given `old_address`.
     Realloc {
@@ -51,7 +68,11 @@ pub enum Event {
         stack: StackKey,
         started_ns: u64,
     },
-    Free { process: ProcessId, time_ns: u64, address: u64 },
+    Free {
+        process: ProcessId,
+        time_ns: u64,
+        address: u64,
+    },
     /// An anonymous mapping. `nested`: made by an allocator for itself, which is no allocation.
     Map {
         process: ProcessId,
@@ -61,7 +82,13 @@ pub enum Event {
         stack: StackKey,
         nested: bool,
     },
-    Unmap { process: ProcessId, time_ns: u64, address: u64, size_bytes: u64, nested: bool },
+    Unmap {
+        process: ProcessId,
+        time_ns: u64,
+        address: u64,
+        size_bytes: u64,
+        nested: bool,
+    },
     Remap {
         process: ProcessId,
         time_ns: u64,
@@ -73,13 +100,35 @@ pub enum Event {
         nested: bool,
     },
     /// The heap segment now ends at `end`.
-    Break { process: ProcessId, time_ns: u64, end: u64, stack: StackKey, nested: bool },
+    Break {
+        process: ProcessId,
+        time_ns: u64,
+        end: u64,
+        stack: StackKey,
+        nested: bool,
+    },
     /// The process image was replaced: all blocks and mappings are gone.
-    Exec { process: ProcessId, time_ns: u64, name: Arc<str> },
+    Exec {
+        process: ProcessId,
+        time_ns: u64,
+        name: Arc<str>,
+    },
     /// `child` is a copy of `process`, live blocks included.
-    Fork { process: ProcessId, time_ns: u64, child: ProcessId, child_tgid: u32 },
+    Fork {
+        process: ProcessId,
+        time_ns: u64,
+        child: ProcessId,
+        child_tgid: u32,
+    },
     /// The last thread ended; `status` is in the form of `wait(2)`.
-    Exit { process: ProcessId, time_ns: u64, status: u32 },
+    Exit {
+        process: ProcessId,
+        time_ns: u64,
+        status: u32,
+    },
     /// The OOM killer has chosen the process.
-    Oom { process: ProcessId, time_ns: u64 },
+    Oom {
+        process: ProcessId,
+        time_ns: u64,
+    },
 }

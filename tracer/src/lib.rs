@@ -7,6 +7,7 @@
 
 pub mod cost;
 pub mod event;
+pub mod heap;
 pub mod interval;
 #[doc(hidden)]
 pub mod script;

@@ -1,0 +1,117 @@
+//! What an event costs the heap: frees and allocations at random among live blocks of 1,000 stacks.
+//!
+//! `cargo bench --bench heap`; the bytes per live block are printed on the way.
+
+use alloctrace::{
+    event::{Event, Frame, ProcessId, StackKey, Stop, Via},
+    heap::Heap,
+};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+const FEW: u64 = 100_000;
+/// A table that no cache holds.
+const MANY: u64 = 4_000_000;
+const STACKS: u64 = 1_000;
+const PROCESS: ProcessId = ProcessId(1);
+
+/// Numbers that look random and are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.0 >> 33) % limit
+    }
+}
+
+fn alloc(numbers: &mut Numbers, block: u64, time_ns: u64) -> Event {
+    Event::Alloc {
+        process: PROCESS,
+        time_ns,
+        via: Via::Malloc,
+        address: address(block),
+        size_bytes: 16 + numbers.below(32),
+        stack: key(numbers.below(STACKS)),
+    }
+}
+
+fn address(block: u64) -> u64 {
+    0x7f00_0000_0000 + block * 48
+}
+
+/// Keys are hashes of frames.
+fn key(stack: u64) -> StackKey {
+    StackKey(tracer_ebpf::record::mix(0, stack))
+}
+
+fn heap_of(blocks: u64, numbers: &mut Numbers) -> Heap {
+    let mut heap = Heap::new(0, 1_000_000_000);
+    heap.apply(&Event::Begin {
+        process: PROCESS,
+        time_ns: 0,
+        tgid: 1,
+        name: "bench".into(),
+        break_end: None,
+    });
+    for stack in 0..STACKS {
+        let frames = (0..30).map(|depth| Frame::new(1, stack * 100 + depth)).collect();
+        heap.apply(&Event::Stack { key: key(stack), stop: Stop::Complete, frames });
+    }
+    for block in 0..blocks {
+        heap.apply(&alloc(numbers, block, block));
+    }
+    println!("{blocks} live blocks: {:.1} bytes each", heap.table_bytes() as f64 / blocks as f64);
+    heap
+}
+
+/// Any live block is freed and its address allocated again, `step_ns` after the one before.
+fn pairs(blocks: u64, numbers: &mut Numbers, count: u64, step_ns: u64) -> Vec<Event> {
+    let pair = |at: u64| {
+        let (block, time_ns) = (numbers.below(blocks), at * step_ns);
+        let free = Event::Free { process: PROCESS, time_ns, address: address(block) };
+        [free, alloc(numbers, block, time_ns)]
+    };
+    (0..count).flat_map(pair).collect()
+}
+
+fn apply(c: &mut Criterion) {
+    let mut group = c.benchmark_group("apply");
+    // All births in one interval, or over 200 of them: then sites have all their cohorts.
+    for (name, blocks, step_ns) in
+        [("100000 young", FEW, 0), ("100000 aged", FEW, 1_000_000), ("4000000 aged", MANY, 1_000_000)]
+    {
+        let mut numbers = Numbers(1);
+        let mut heap = heap_of(blocks, &mut numbers);
+        let events = pairs(blocks, &mut numbers, 200_000, step_ns);
+        group.throughput(Throughput::Elements(events.len() as u64));
+        group.bench_function(name, |b| b.iter(|| events.iter().for_each(|it| heap.apply(it))));
+    }
+    group.finish();
+}
+
+fn others(c: &mut Criterion) {
+    let mut numbers = Numbers(2);
+    let mut heap = heap_of(FEW, &mut numbers);
+    let events = pairs(FEW, &mut numbers, 200_000, 1_000_000);
+    events.iter().for_each(|it| heap.apply(it));
+    let last = &events[events.len() - 8 * STACKS as usize..];
+    c.bench_function("8000 events and an interval of 1000 sites", |b| {
+        b.iter(|| {
+            last.iter().for_each(|it| heap.apply(it));
+            heap.interval(0)
+        });
+    });
+    let mut child = PROCESS;
+    c.bench_function("fork, exec, exit of 100000 blocks", |b| {
+        b.iter(|| {
+            child.0 += 1;
+            heap.apply(&Event::Fork { process: PROCESS, time_ns: 0, child, child_tgid: 2 });
+            heap.apply(&Event::Exec { process: child, time_ns: 0, name: "other".into() });
+            heap.apply(&Event::Exit { process: child, time_ns: 0, status: 0 });
+            heap.interval(0)
+        });
+    });
+}
+
+criterion_group!(benches, apply, others);
+criterion_main!(benches);

@@ -1,0 +1,255 @@
+//! The state of every traced process: events in, an [`Interval`] of what changed out.
+//!
+//! Pure and synchronous: no clock, no file, no kernel, and it cannot fail. Odd events are counted as
+//! a [`Loss`]; time is what the events say.
+//!
+//! An event of a process that has not begun, or has ended, is [`Loss::MalformedRecords`]. A process
+//! that has ended is in one more interval and is then forgotten, so that memory follows what lives.
+
+mod cohorts;
+mod mappings;
+mod process;
+mod sites;
+mod stacks;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use self::{
+    mappings::Range,
+    process::{Context, Process},
+    sites::Site,
+    stacks::Stacks,
+};
+use crate::{
+    cost::Cost,
+    event::{Event, Loss, ProcessId, Via},
+    interval::{Cohort, Interval, Losses, ProcessState, SiteId, SiteState},
+};
+
+/// All processes of a run.
+pub struct Heap {
+    births: Births,
+    stacks: Stacks,
+    losses: Losses,
+    processes: Vec<Process>,
+    /// Where a process is in `processes`.
+    places: FxHashMap<ProcessId, usize>,
+    /// The place of the process of the last event: the next is mostly of the same.
+    last_place: usize,
+    next_site: u32,
+    events: u64,
+}
+
+impl Heap {
+    /// Ages are known to `interval_ns`, counted from `started_ns`.
+    pub fn new(started_ns: u64, interval_ns: u64) -> Self {
+        Self {
+            births: Births::new(started_ns, interval_ns),
+            stacks: Stacks::default(),
+            losses: Losses::default(),
+            processes: Vec::new(),
+            places: FxHashMap::default(),
+            last_place: 0,
+            next_site: 0,
+            events: 0,
+        }
+    }
+
+    /// Folds one event into the state. Events come in the order of their times, except as
+    /// [`Event::Realloc`] says.
+    pub fn apply(&mut self, event: &Event) {
+        self.events += 1;
+        match *event {
+            Event::Alloc { process, time_ns, via, address, size_bytes, stack } => {
+                self.with(process, time_ns, |it, cx| it.alloc(address, size_bytes, via, stack, cx));
+            }
+            Event::Free { process, time_ns, address } => {
+                self.with(process, time_ns, |it, _| it.free(address));
+            }
+            Event::Realloc { process, time_ns, old_address, address, size_bytes, stack, started_ns } => {
+                self.with(process, time_ns, |it, cx| {
+                    it.realloc(old_address, started_ns, address, size_bytes, stack, cx);
+                });
+            }
+            Event::Stack { key, stop, ref frames } => {
+                self.stacks.insert(key, stop, frames, &mut self.losses);
+            }
+            Event::Map { process, time_ns, address, size_bytes, stack, nested } => {
+                let range = Range::pages(address, size_bytes);
+                self.with(process, time_ns, |it, cx| it.map(range, Via::Mmap, stack, nested, cx));
+            }
+            Event::Unmap { process, time_ns, address, size_bytes, nested } => {
+                let range = Range::pages(address, size_bytes);
+                self.with(process, time_ns, |it, _| it.unmap(range, nested));
+            }
+            Event::Remap {
+                process,
+                time_ns,
+                old_address,
+                old_size_bytes,
+                address,
+                size_bytes,
+                stack,
+                nested,
+            } => {
+                let old = Range::pages(old_address, old_size_bytes);
+                let new = Range::pages(address, size_bytes);
+                self.with(process, time_ns, |it, cx| it.remap(old, new, stack, nested, cx));
+            }
+            Event::Break { process, time_ns, end, stack, nested } => {
+                self.with(process, time_ns, |it, cx| it.set_break(end, stack, nested, cx));
+            }
+            Event::Begin { process, time_ns, tgid, ref name, break_end } => {
+                self.births.of(time_ns);
+                self.begin(Process::new(process, tgid, Arc::clone(name), time_ns, break_end));
+            }
+            Event::Exec { process, time_ns, ref name } => {
+                self.with(process, time_ns, |it, cx| it.exec(Arc::clone(name), cx.losses));
+            }
+            Event::Fork { process, time_ns, child, child_tgid } => {
+                let mut copy = None;
+                self.with(process, time_ns, |it, _| copy = Some(it.fork(child, child_tgid, time_ns)));
+                if let Some(child) = copy {
+                    self.begin(child);
+                }
+            }
+            Event::Exit { process, time_ns, status } => {
+                self.with(process, time_ns, |it, cx| it.exit(time_ns, status, cx.losses));
+            }
+            Event::Oom { process, time_ns } => {
+                self.with(process, time_ns, |it, _| it.choose_for_oom());
+            }
+        }
+    }
+
+    /// What changed since this was called last. Counters, losses too, are totals since the start;
+    /// the losses are those of user space.
+    pub fn interval(&mut self, time_ns: u64) -> Interval {
+        let mut sites = Vec::new();
+        for process in &mut self.processes {
+            process.settle(self.births.latest_ns, &mut self.losses);
+            let id = process.id;
+            process.sites.take_changed(|site| {
+                let site_id = *site.id.get_or_insert_with(|| {
+                    self.next_site += 1;
+                    SiteId(self.next_site - 1)
+                });
+                sites.push(site_state(site_id, id, site, &self.births, time_ns));
+            });
+        }
+        let processes = self.processes().collect();
+        self.processes.retain(|it| it.ended.is_none());
+        self.places = self.processes.iter().enumerate().map(|(place, it)| (it.id, place)).collect();
+        Interval { time_ns, stacks: self.stacks.take_fresh(), processes, sites, losses: self.losses }
+    }
+
+    /// What is live in the processes that live.
+    pub fn live(&self) -> Cost {
+        self.processes.iter().filter(|it| it.ended.is_none()).map(|it| it.live).sum()
+    }
+
+    /// Every process that lives, or has ended since the last interval.
+    pub fn processes(&self) -> impl Iterator<Item = ProcessState> + '_ {
+        self.processes.iter().map(Process::state)
+    }
+
+    /// All events so far.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Losses of user space so far.
+    pub fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// Bytes of the tables that grow with the number of live blocks.
+    pub fn table_bytes(&self) -> usize {
+        self.processes.iter().map(Process::table_bytes).sum()
+    }
+
+    fn begin(&mut self, process: Process) {
+        if self.places.contains_key(&process.id) {
+            self.losses.add(Loss::MalformedRecords, 1);
+            return;
+        }
+        self.places.insert(process.id, self.processes.len());
+        self.processes.push(process);
+    }
+
+    /// Calls `change` with a process that lives, and counts an event for any other.
+    #[inline]
+    fn with(&mut self, id: ProcessId, time_ns: u64, change: impl FnOnce(&mut Process, &mut Context)) {
+        let birth = self.births.of(time_ns);
+        if self.processes.get(self.last_place).is_none_or(|it| it.id != id) {
+            self.last_place = self.places.get(&id).copied().unwrap_or(usize::MAX);
+        }
+        match self.processes.get_mut(self.last_place) {
+            Some(process) if process.ended.is_none() => {
+                let (stacks, losses) = (&mut self.stacks, &mut self.losses);
+                change(process, &mut Context { time_ns, birth, stacks, losses });
+            }
+            _ => self.losses.add(Loss::MalformedRecords, 1),
+        }
+    }
+}
+
+fn site_state(id: SiteId, process: ProcessId, site: &Site, births: &Births, time_ns: u64) -> SiteState {
+    let cohorts = site.cohorts.iter().map(|it| Cohort {
+        from_ns: births.first_ns(it.first),
+        to_ns: births.last_ns(it.last).min(time_ns.max(births.latest_ns)),
+        live: it.live,
+    });
+    SiteState {
+        id,
+        process,
+        kind: site.origin.kind,
+        via: site.origin.via,
+        stack: site.stack,
+        allocated: site.allocated,
+        freed: site.freed,
+        peak_bytes: site.peak_bytes,
+        cohorts: cohorts.collect(),
+    }
+}
+
+/// Numbers the intervals in which blocks are born.
+struct Births {
+    started_ns: u64,
+    interval_ns: u64,
+    /// The latest event.
+    latest_ns: u64,
+    /// Where the current interval begins, and its number: it is only divided when that changes.
+    current_ns: u64,
+    current: u32,
+}
+
+impl Births {
+    fn new(started_ns: u64, interval_ns: u64) -> Self {
+        let interval_ns = interval_ns.max(1);
+        Self { started_ns, interval_ns, latest_ns: started_ns, current_ns: started_ns, current: 0 }
+    }
+
+    #[inline]
+    fn of(&mut self, time_ns: u64) -> u32 {
+        self.latest_ns = self.latest_ns.max(time_ns);
+        if time_ns.wrapping_sub(self.current_ns) >= self.interval_ns {
+            let number = time_ns.saturating_sub(self.started_ns) / self.interval_ns;
+            self.current = u32::try_from(number).unwrap_or(u32::MAX);
+            self.current_ns = self.first_ns(self.current);
+        }
+        self.current
+    }
+
+    fn first_ns(&self, birth: u32) -> u64 {
+        self.started_ns.saturating_add(self.interval_ns.saturating_mul(u64::from(birth)))
+    }
+
+    fn last_ns(&self, birth: u32) -> u64 {
+        self.first_ns(birth).saturating_add(self.interval_ns - 1)
+    }
+}

@@ -1,0 +1,304 @@
+//! One process: its live blocks and mappings, and the rules by which events change them.
+//!
+//! live = allocated − freed holds for every site after every event. What an event contradicts is
+//! settled in favour of the event, and counted.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    mappings::{Maker, Mappings, Range},
+    sites::{Origin, Sites, Slot},
+    stacks::Stacks,
+};
+use crate::{
+    cost::Cost,
+    event::{Kind, Loss, ProcessId, StackKey, Via},
+    interval::{Ended, How, Losses, ProcessState},
+};
+
+/// How long a block that lost its address to another may wait for the `realloc` that released it.
+/// The record is written when the call returns, which is at most the copy of the block later.
+const CLAIM_NS: u64 = 2_000_000_000;
+
+/// A block table that is more than this and mostly empty is made smaller between intervals.
+const SPARSE_BLOCKS: usize = 1 << 16;
+
+/// 16 bytes, 24 with the address: this is the memory that grows with the target's.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    size_bytes: u64,
+    site: Slot,
+    /// The interval in which it was allocated.
+    birth: u32,
+}
+
+const _: () = assert!(size_of::<(u64, Block)>() == 24);
+
+/// When an event happened, and what all processes share.
+pub(super) struct Context<'a> {
+    pub(super) time_ns: u64,
+    pub(super) birth: u32,
+    pub(super) stacks: &'a mut Stacks,
+    pub(super) losses: &'a mut Losses,
+}
+
+pub(super) struct Process {
+    pub(super) id: ProcessId,
+    tgid: u32,
+    parent: Option<ProcessId>,
+    name: Arc<str>,
+    began_ns: u64,
+    pub(super) live: Cost,
+    unknown_frees: u64,
+    arena_bytes: i64,
+    break_end: Option<u64>,
+    oom: bool,
+    pub(super) ended: Option<Ended>,
+    pub(super) sites: Sites,
+    blocks: FxHashMap<u64, Block>,
+    /// Addresses whose live block was closed by an allocation there, and the time of that. Either a
+    /// `realloc` in another thread had released the block and will say so when it returns, or a
+    /// free was lost. At most one for each address that is or was live, for two seconds.
+    displaced: FxHashMap<u64, u64>,
+    mappings: Mappings,
+}
+
+impl Process {
+    pub(super) fn new(
+        id: ProcessId,
+        tgid: u32,
+        name: Arc<str>,
+        time_ns: u64,
+        break_end: Option<u64>,
+    ) -> Self {
+        Self {
+            id,
+            tgid,
+            parent: None,
+            name,
+            began_ns: time_ns,
+            live: Cost::default(),
+            unknown_frees: 0,
+            arena_bytes: 0,
+            break_end,
+            oom: false,
+            ended: None,
+            sites: Sites::default(),
+            blocks: FxHashMap::default(),
+            displaced: FxHashMap::default(),
+            mappings: Mappings::default(),
+        }
+    }
+
+    pub(super) fn state(&self) -> ProcessState {
+        ProcessState {
+            id: self.id,
+            tgid: self.tgid,
+            parent: self.parent,
+            name: Arc::clone(&self.name),
+            began_ns: self.began_ns,
+            live: self.live,
+            unknown_frees: self.unknown_frees,
+            arena_bytes: self.arena_bytes,
+            ended: self.ended,
+        }
+    }
+
+    #[inline]
+    pub(super) fn alloc(
+        &mut self,
+        address: u64,
+        size_bytes: u64,
+        via: Via,
+        stack: StackKey,
+        cx: &mut Context,
+    ) {
+        let site = self.sites.find(Origin { kind: Kind::Heap, via }, stack, cx.stacks, cx.losses);
+        let block = Block { size_bytes, site, birth: cx.birth };
+        if let Some(old) = self.blocks.insert(address, block) {
+            self.close(old);
+            // If one was waiting there already, nothing will tell the two apart.
+            if self.displaced.insert(address, cx.time_ns).is_some() {
+                cx.losses.add(Loss::LostFrees, 1);
+            }
+        }
+        self.open(site, cx.birth, Cost::block(size_bytes));
+    }
+
+    #[inline]
+    pub(super) fn free(&mut self, address: u64) {
+        match self.blocks.remove(&address) {
+            Some(block) => self.close(block),
+            None => self.unknown_frees += 1,
+        }
+    }
+
+    pub(super) fn realloc(
+        &mut self,
+        old_address: u64,
+        started_ns: u64,
+        address: u64,
+        size_bytes: u64,
+        stack: StackKey,
+        cx: &mut Context,
+    ) {
+        if old_address != 0 && !self.claim(old_address, started_ns) {
+            self.free(old_address);
+        }
+        if address != 0 {
+            self.alloc(address, size_bytes, Via::Realloc, stack, cx);
+        }
+    }
+
+    /// A nested mapping is the allocator's, and its blocks are what counts.
+    pub(super) fn map(&mut self, range: Range, via: Via, stack: StackKey, nested: bool, cx: &mut Context) {
+        if nested {
+            self.arena_bytes += range.bytes() as i64;
+            return;
+        }
+        self.cut(range);
+        if range.bytes() == 0 {
+            return;
+        }
+        let site = self.sites.find(Origin { kind: Kind::Mmap, via }, stack, cx.stacks, cx.losses);
+        self.mappings.insert(range, Maker { site, birth: cx.birth });
+        self.open(site, cx.birth, Cost::block(range.bytes()));
+    }
+
+    /// What is in no mapping of ours is a file, or from before the attach. An allocator gives back
+    /// what it got for itself and never the program's mappings, which a nested call leaves alone.
+    pub(super) fn unmap(&mut self, range: Range, nested: bool) {
+        if nested {
+            let own_bytes = range.bytes() - self.mappings.covered_bytes(range);
+            self.arena_bytes -= own_bytes as i64;
+        } else {
+            self.cut(range);
+        }
+    }
+
+    /// One free of what we know of `old`, and one allocation of all of `new`: a mapping from before
+    /// the attach counts from its `mremap` on.
+    pub(super) fn remap(&mut self, old: Range, new: Range, stack: StackKey, nested: bool, cx: &mut Context) {
+        if nested {
+            self.arena_bytes += new.bytes() as i64 - old.bytes() as i64;
+        } else {
+            self.cut(old);
+            self.map(new, Via::Mremap, stack, false, cx);
+        }
+    }
+
+    /// The first known end is only the base from which changes are counted.
+    pub(super) fn set_break(&mut self, end: u64, stack: StackKey, nested: bool, cx: &mut Context) {
+        match self.break_end.replace(end) {
+            Some(old) if old < end => self.map(Range { start: old, end }, Via::Brk, stack, nested, cx),
+            Some(old) if old > end => self.unmap(Range { start: end, end: old }, nested),
+            _ => {}
+        }
+    }
+
+    /// The image is gone and the process lives on: everything counts as freed.
+    pub(super) fn exec(&mut self, name: Arc<str>, losses: &mut Losses) {
+        self.name = name;
+        self.release(losses);
+        self.sites.close();
+        self.live = Cost::default();
+        self.arena_bytes = 0;
+        self.break_end = None;
+    }
+
+    /// What a process held when it ended stays in its counters: that is what a report on its leaks
+    /// shows. Only the tables behind them are released.
+    pub(super) fn exit(&mut self, time_ns: u64, status: u32, losses: &mut Losses) {
+        let signal = status & 0x7f;
+        let (how, code) = match signal {
+            _ if self.oom => (How::OomKill, if signal == 0 { status >> 8 & 0xff } else { signal }),
+            0 => (How::Exit, status >> 8 & 0xff),
+            _ => (How::Signal, signal),
+        };
+        self.ended = Some(Ended { time_ns, how, code });
+        self.release(losses);
+        self.sites.end();
+    }
+
+    pub(super) fn choose_for_oom(&mut self) {
+        self.oom = true;
+    }
+
+    /// A `realloc` under way is not inherited: only the thread that forked lives in the child.
+    pub(super) fn fork(&self, child: ProcessId, tgid: u32, time_ns: u64) -> Self {
+        Self {
+            id: child,
+            tgid,
+            parent: Some(self.id),
+            name: Arc::clone(&self.name),
+            began_ns: time_ns,
+            live: self.live,
+            unknown_frees: 0,
+            arena_bytes: self.arena_bytes,
+            break_end: self.break_end,
+            oom: false,
+            ended: None,
+            sites: self.sites.inherit(),
+            blocks: self.blocks.clone(),
+            displaced: FxHashMap::default(),
+            mappings: self.mappings.clone(),
+        }
+    }
+
+    /// To be called now and then: gives up on displaced blocks that no `realloc` claimed before
+    /// `latest_ns`, and returns the memory of a table that has become sparse.
+    pub(super) fn settle(&mut self, latest_ns: u64, losses: &mut Losses) {
+        let waiting = self.displaced.len();
+        self.displaced.retain(|_, since_ns| latest_ns.saturating_sub(*since_ns) <= CLAIM_NS);
+        losses.add(Loss::LostFrees, (waiting - self.displaced.len()) as u64);
+        if self.blocks.capacity() > SPARSE_BLOCKS && self.blocks.len() < self.blocks.capacity() / 8 {
+            self.blocks.shrink_to(self.blocks.len() * 2);
+        }
+    }
+
+    /// Bytes of the block table: addresses and blocks in a power of two of buckets, seven eighths of
+    /// which are used at most, and a control byte each.
+    pub(super) fn table_bytes(&self) -> usize {
+        let buckets = (self.blocks.capacity() * 8 / 7).next_power_of_two();
+        if self.blocks.capacity() == 0 { 0 } else { buckets * (size_of::<(u64, Block)>() + 1) }
+    }
+
+    /// Was the block at `address`, released by a `realloc` that began at `started_ns`, closed by an
+    /// allocation that came before the record of that `realloc`?
+    fn claim(&mut self, address: u64, started_ns: u64) -> bool {
+        let claimed = self.displaced.get(&address).is_some_and(|&since_ns| started_ns < since_ns);
+        if claimed {
+            self.displaced.remove(&address);
+        }
+        claimed
+    }
+
+    #[inline]
+    fn open(&mut self, site: Slot, birth: u32, cost: Cost) {
+        self.live += cost;
+        self.sites.allocate(site, birth, cost);
+    }
+
+    #[inline]
+    fn close(&mut self, block: Block) {
+        let cost = Cost::block(block.size_bytes);
+        self.live -= cost;
+        self.sites.free(block.site, block.birth, cost);
+    }
+
+    fn cut(&mut self, range: Range) {
+        self.mappings.cut(range, |maker, cost| {
+            self.live -= cost;
+            self.sites.free(maker.site, maker.birth, cost);
+        });
+    }
+
+    fn release(&mut self, losses: &mut Losses) {
+        losses.add(Loss::LostFrees, self.displaced.len() as u64);
+        self.displaced = FxHashMap::default();
+        self.blocks = FxHashMap::default();
+        self.mappings = Mappings::default();
+    }
+}
