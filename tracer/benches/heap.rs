@@ -1,6 +1,6 @@
-//! What an event costs the heap: frees and allocations over 100,000 live blocks and 1,000 stacks.
+//! What an event costs the heap: frees and allocations at random among live blocks of 1,000 stacks.
 //!
-//! `cargo bench --bench heap`; the bytes per live block are printed first.
+//! `cargo bench --bench heap`; the bytes per live block are printed on the way.
 
 use alloctrace::{
     event::{Event, Frame, ProcessId, StackKey, Stop, Via},
@@ -8,7 +8,9 @@ use alloctrace::{
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-const BLOCKS: u64 = 100_000;
+const FEW: u64 = 100_000;
+/// A table that no cache holds.
+const MANY: u64 = 4_000_000;
 const STACKS: u64 = 1_000;
 const PROCESS: ProcessId = ProcessId(1);
 
@@ -27,10 +29,14 @@ fn alloc(numbers: &mut Numbers, block: u64, time_ns: u64) -> Event {
         process: PROCESS,
         time_ns,
         via: Via::Malloc,
-        address: 0x7f00_0000_0000 + block * 48,
+        address: address(block),
         size_bytes: 16 + numbers.below(32),
         stack: key(numbers.below(STACKS)),
     }
+}
+
+fn address(block: u64) -> u64 {
+    0x7f00_0000_0000 + block * 48
 }
 
 /// Keys are hashes of frames.
@@ -38,7 +44,7 @@ fn key(stack: u64) -> StackKey {
     StackKey(tracer_ebpf::record::mix(0, stack))
 }
 
-fn full_heap(numbers: &mut Numbers) -> Heap {
+fn heap_of(blocks: u64, numbers: &mut Numbers) -> Heap {
     let mut heap = Heap::new(0, 1_000_000_000);
     heap.apply(&Event::Begin {
         process: PROCESS,
@@ -51,59 +57,54 @@ fn full_heap(numbers: &mut Numbers) -> Heap {
         let frames = (0..30).map(|depth| Frame::new(1, stack * 100 + depth)).collect();
         heap.apply(&Event::Stack { key: key(stack), stop: Stop::Complete, frames });
     }
-    for block in 0..BLOCKS {
+    for block in 0..blocks {
         heap.apply(&alloc(numbers, block, block));
     }
+    println!("{blocks} live blocks: {:.1} bytes each", heap.table_bytes() as f64 / blocks as f64);
     heap
 }
 
-/// Any live block is freed and its address allocated again, 10,000 times a millisecond's worth.
-fn pairs(numbers: &mut Numbers, count: u64, step_ns: u64) -> Vec<Event> {
+/// Any live block is freed and its address allocated again, `step_ns` after the one before.
+fn pairs(blocks: u64, numbers: &mut Numbers, count: u64, step_ns: u64) -> Vec<Event> {
     let pair = |at: u64| {
-        let block = numbers.below(BLOCKS);
-        let address = 0x7f00_0000_0000 + block * 48;
-        let free = Event::Free { process: PROCESS, time_ns: at * step_ns, address };
-        [free, alloc(numbers, block, at * step_ns)]
+        let (block, time_ns) = (numbers.below(blocks), at * step_ns);
+        let free = Event::Free { process: PROCESS, time_ns, address: address(block) };
+        [free, alloc(numbers, block, time_ns)]
     };
     (0..count).flat_map(pair).collect()
 }
 
 fn apply(c: &mut Criterion) {
-    let mut numbers = Numbers(1);
-    let mut heap = full_heap(&mut numbers);
-    println!("{:.1} bytes per live block", heap.table_bytes() as f64 / BLOCKS as f64);
-
     let mut group = c.benchmark_group("apply");
-    // All births in one interval, and over 100 intervals: then sites have all their cohorts.
-    for (name, step_ns) in [("young", 0), ("aged", 500_000)] {
-        let events = pairs(&mut numbers, 200_000, step_ns);
+    // All births in one interval, or over 200 of them: then sites have all their cohorts.
+    for (name, blocks, step_ns) in
+        [("100000 young", FEW, 0), ("100000 aged", FEW, 1_000_000), ("4000000 aged", MANY, 1_000_000)]
+    {
+        let mut numbers = Numbers(1);
+        let mut heap = heap_of(blocks, &mut numbers);
+        let events = pairs(blocks, &mut numbers, 200_000, step_ns);
         group.throughput(Throughput::Elements(events.len() as u64));
         group.bench_function(name, |b| b.iter(|| events.iter().for_each(|it| heap.apply(it))));
     }
     group.finish();
 }
 
-fn interval(c: &mut Criterion) {
+fn others(c: &mut Criterion) {
     let mut numbers = Numbers(2);
-    let mut heap = full_heap(&mut numbers);
-    let events = pairs(&mut numbers, 200_000, 500_000);
+    let mut heap = heap_of(FEW, &mut numbers);
+    let events = pairs(FEW, &mut numbers, 200_000, 1_000_000);
     events.iter().for_each(|it| heap.apply(it));
-    let touch: Vec<_> = events.into_iter().take(8 * STACKS as usize).collect();
-    c.bench_function("interval/1000 sites changed", |b| {
-        b.iter_batched(
-            || touch.iter().for_each(|_| ()),
-            |()| {
-                touch.iter().for_each(|it| heap.apply(it));
-                heap.interval(0)
-            },
-            criterion::BatchSize::SmallInput,
-        );
-    });
-    c.bench_function("fork and exec/100000 blocks", |b| {
-        let mut child = 1;
+    let last = &events[events.len() - 8 * STACKS as usize..];
+    c.bench_function("8000 events and an interval of 1000 sites", |b| {
         b.iter(|| {
-            child += 1;
-            let child = ProcessId(child);
+            last.iter().for_each(|it| heap.apply(it));
+            heap.interval(0)
+        });
+    });
+    let mut child = PROCESS;
+    c.bench_function("fork, exec, exit of 100000 blocks", |b| {
+        b.iter(|| {
+            child.0 += 1;
             heap.apply(&Event::Fork { process: PROCESS, time_ns: 0, child, child_tgid: 2 });
             heap.apply(&Event::Exec { process: child, time_ns: 0, name: "other".into() });
             heap.apply(&Event::Exit { process: child, time_ns: 0, status: 0 });
@@ -112,5 +113,5 @@ fn interval(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, apply, interval);
+criterion_group!(benches, apply, others);
 criterion_main!(benches);

@@ -72,7 +72,7 @@ pub fn frame(name: &str) -> Frame {
 /// The functions that a script names, by their frames.
 pub fn names(text: &str) -> BTreeMap<Frame, String> {
     let stacks = text.lines().filter_map(|it| it.trim().strip_prefix("stack "));
-    let words = stacks.flat_map(str::split_whitespace);
+    let words = stacks.flat_map(str::split_whitespace).filter(|it| !it.starts_with(['#', '>', '(']));
     words.map(|it| (frame(it), it.to_owned())).collect()
 }
 
@@ -221,5 +221,72 @@ impl<'a> Line<'a> {
 
     fn fail(&self, expected: &str) -> ! {
         panic!("line {}: expected {expected}: {}", self.number, self.text.trim())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_an_event_a_millisecond_after_the_one_before() {
+        let process = ProcessId(10);
+        let events = parse(
+            "
+            // a comment
+            begin 10 app 0x5000
+            stack #1 main > f (no-table)
+            realloc 10 0x1000 0x2000 1KiB #1 since 0.5s
+            at 1.5s
+            map 10 0x10000 3MiB #1 nested
+            exit 10 3
+            ",
+        );
+        let expected = [
+            Event::Begin { process, time_ns: 0, tgid: 10, name: "app".into(), break_end: Some(0x5000) },
+            Event::Stack {
+                key: StackKey(1),
+                stop: Stop::NoTable,
+                frames: vec![frame("f"), frame("main")].into(),
+            },
+            Event::Realloc {
+                process,
+                time_ns: 1_000_000,
+                old_address: 0x1000,
+                address: 0x2000,
+                size_bytes: 1024,
+                stack: StackKey(1),
+                started_ns: 500_000_000,
+            },
+            Event::Map {
+                process,
+                time_ns: 1_500_000_000,
+                address: 0x10000,
+                size_bytes: 3 << 20,
+                stack: StackKey(1),
+                nested: true,
+            },
+            Event::Exit { process, time_ns: 1_501_000_000, status: 3 << 8 },
+        ];
+        assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn frames_have_the_names_of_the_script() {
+        let names = names("begin 10 app\n stack #1 main > f (gone)");
+        assert_eq!(names.len(), 2);
+        assert_eq!(names[&frame("main")], "main");
+    }
+
+    #[test]
+    #[should_panic(expected = "line 2: expected an address: free 10 1000")]
+    fn a_line_that_cannot_be_read_is_named() {
+        parse("begin 10 app\n free 10 1000");
+    }
+
+    #[test]
+    #[should_panic(expected = "line 1: expected nothing more: oom 10 now")]
+    fn words_too_many_are_an_error() {
+        parse("oom 10 now");
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct Process {
     blocks: FxHashMap<u64, Block>,
     /// Addresses whose live block was closed by an allocation there, and the time of that. Either a
     /// `realloc` in another thread had released the block and will say so when it returns, or a
-    /// free was lost.
+    /// free was lost. At most one for each address that is or was live, for two seconds.
     displaced: FxHashMap<u64, u64>,
     mappings: Mappings,
 }

@@ -1,0 +1,194 @@
+//! `alloctrace record`
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+
+use super::{exit::Failure, report, settings::{self, TargetArgs}};
+use crate::{
+    kernel::{Kernel, Launched, Programs, Settings, Target, process},
+    live::{self, About, Options, Recorder, Run},
+    profile::trust::Grade,
+};
+
+/// Trace allocations, print a summary, and write a capture.
+///
+/// An attached process is never stopped or signalled. Ctrl-C ends the recording, not the process.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  alloctrace record -p 1234 -d 60s\n  alloctrace record -o leak.jsonl.zst -- ./server --port 80\n\n\
+    Signals: SIGINT and SIGTERM end the recording; SIGUSR1 takes an interval now; SIGUSR2 places a mark.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// Where to write the capture [default: alloctrace.NAME.PID.TIME.jsonl.zst].
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Overwrite an existing capture.
+    #[arg(long)]
+    force: bool,
+    /// End after this time, for example 60s or 5m [default: when the target ends, or at Ctrl-C].
+    #[arg(short, long, value_name = "DUR", value_parser = settings::duration)]
+    duration: Option<Duration>,
+    /// How often the state is written down.
+    #[arg(short, long, value_name = "INTERVAL", default_value = "1s", value_parser = settings::duration)]
+    interval: Duration,
+    /// Do not trace the children of a launched command.
+    ///
+    /// Children are traced from their first instruction on, and for that every process of this machine
+    /// that uses the same C library pays about half a microsecond per allocation while the recording
+    /// runs. With this option only the command itself is touched.
+    #[arg(long)]
+    no_follow: bool,
+    /// Memory for events on their way to us; a power of two.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = ring_size)]
+    ring: u32,
+    /// Exit with code 4 if the result deserves less trust than this grade, A to F.
+    #[arg(long, value_name = "GRADE")]
+    min_trust: Option<Grade>,
+}
+
+pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
+    let path = record(&args)?;
+    let grade = report::summary(&path)?;
+    eprintln!("alloctrace: capture written to {}", path.display());
+    match args.min_trust {
+        Some(wanted) if grade > wanted => {
+            Err(Failure::trust(format!("the result has trust grade {grade}, wanted at least {wanted}")))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// What `demo` does: an ordinary recording of a running process.
+pub(super) fn demo(tgid: u32, duration: Duration) -> Result<PathBuf, Failure> {
+    let args = Args {
+        target: TargetArgs { pid: vec![tgid], command: Vec::new() },
+        output: None,
+        force: false,
+        duration: Some(duration),
+        interval: Duration::from_millis(500),
+        no_follow: true,
+        ring: 64 << 20,
+        min_trust: None,
+    };
+    let path = record(&args)?;
+    report::summary(&path)?;
+    Ok(path)
+}
+
+/// The runtime of every command that traces: one thread, which owns the heap.
+pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn record(args: &Args) -> Result<PathBuf, Failure> {
+    let mut launched = None;
+    let mut target = Target::Processes(dedup(&args.target.pid));
+    let (name, first) = match &args.target.command[..] {
+        [] => {
+            let first = args.target.pid[0];
+            (process::describe(first).name, first)
+        }
+        [program, ..] => {
+            let child = Launched::new(&args.target.command)?;
+            let tgid = child.tgid();
+            launched = Some(child);
+            target = Target::Launched { tgid, command: args.target.command.clone() };
+            (Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned(), tgid)
+        }
+    };
+    // Before anything is attached: a wrong path must not cost the target a trap.
+    let now = jiff::Timestamp::now();
+    let path = args.output.clone().unwrap_or_else(|| {
+        live::default_capture_path(&name, first, &now.strftime("%Y%m%dT%H%M%SZ").to_string())
+    });
+    runtime()?.block_on(async {
+        let follow = launched.is_some() && !args.no_follow;
+        let settings = Settings { target, follow, ring_bytes: args.ring, programs: Programs::Trace };
+        let output = Output::create(&path, args.force)?;
+        let kernel = match Kernel::start(&settings) {
+            Ok(kernel) => kernel,
+            Err(error) => {
+                output.remove();
+                return Err(error.into());
+            }
+        };
+        if follow {
+            log::info!("children are followed: other processes with the same C library pay for the traps too");
+        }
+        let about = About {
+            started: now.to_string(),
+            target: describe_target(args),
+            interval: args.interval,
+            started_ns: crate::kernel::now_ns(),
+        };
+        let recorder = Recorder::start(output.file, &path, &about)?;
+        let run = Run::new(kernel, recorder, launched, args.interval);
+        eprintln!("alloctrace: ready");
+        let options = Options { interval: args.interval, duration: args.duration };
+        let (ending, kernel) = run.follow(&options).await?;
+        log::info!("ended: {}", ending.name());
+        // Detaching takes a tenth of a second for each probe; the user reads the report meanwhile.
+        std::thread::spawn(move || drop(kernel));
+        Ok(path)
+    })
+}
+
+/// The capture's file, as long as nothing is in it.
+struct Output {
+    file: File,
+    path: PathBuf,
+    existed: bool,
+}
+
+impl Output {
+    fn create(path: &Path, force: bool) -> anyhow::Result<Self> {
+        let existed = path.exists();
+        let mut options = OpenOptions::new();
+        options.write(true).truncate(true);
+        if force { options.create(true) } else { options.create_new(true) };
+        let file = options.open(path).with_context(|| {
+            let hint = if existed && !force { " (give another name with -o, or --force to overwrite)" } else { "" };
+            format!("create the capture {}{hint}", path.display())
+        })?;
+        Ok(Self { file, path: path.to_owned(), existed })
+    }
+
+    /// Leaves no empty file behind when nothing could be traced.
+    fn remove(&self) {
+        if !self.existed {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn dedup(tgids: &[u32]) -> Vec<u32> {
+    let mut distinct = tgids.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct
+}
+
+fn describe_target(args: &Args) -> String {
+    if args.target.command.is_empty() {
+        let pids: Vec<String> = args.target.pid.iter().map(u32::to_string).collect();
+        format!("-p {}", pids.join(" -p "))
+    } else {
+        let words: Vec<_> = args.target.command.iter().map(|it| it.to_string_lossy()).collect();
+        format!("-- {}", words.join(" "))
+    }
+}
+
+fn ring_size(text: &str) -> Result<u32, String> {
+    let bytes = settings::size(text)?;
+    match u32::try_from(bytes) {
+        Ok(it) if it.is_power_of_two() && it >= 1 << 16 && it <= 1 << 30 => Ok(it),
+        _ => Err("must be a power of two between 64KiB and 1GiB".to_owned()),
+    }
+}
