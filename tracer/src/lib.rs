@@ -5,12 +5,14 @@
 //! capture; a capture is read into a profile; a profile is written as a report.
 #![deny(unsafe_code)]
 
-pub mod cli;
+// pub mod cli;
 pub mod cost;
+pub mod elf;
 pub mod event;
 pub mod heap;
 pub mod interval;
 pub mod kernel;
-pub mod live;
+// pub mod live;
 #[doc(hidden)]
 pub mod script;
+pub mod unwind;

@@ -78,7 +78,7 @@ pub struct Module {
 pub struct Kernel {
     ring: AsyncFd<RingBuf<MapData>>,
     losses: PerCpuArray<MapData, u64>,
-    log: Option<aya_log::EbpfLogger>,
+    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     state: State,
 }
 

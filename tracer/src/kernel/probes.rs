@@ -1,6 +1,6 @@
 //! Places the probes: allocator functions by uprobes, system calls and process life by tracepoints.
 
-use std::{collections::HashSet, fmt};
+use std::{collections::HashSet, fmt, num::NonZero};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -142,7 +142,7 @@ fn attach_uprobe(ebpf: &mut Ebpf, program: &str, function: &Function, path: &str
     let probe: &mut UProbe = ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
     let location = UProbeAttachLocation::AbsoluteOffset(function.site_offset());
     let scope = match scope {
-        Scope::Process(tgid) => UProbeScope::OneProcess(tgid),
+        Scope::Process(tgid) => UProbeScope::OneProcess(NonZero::new(tgid).context("pid 0 is no process")?),
         Scope::Everyone => UProbeScope::AllProcesses,
     };
     let cookie = Some(function.cookie().0);

@@ -1,7 +1,7 @@
 //! Bytes from the ring to [`Event`]s, and the few records that the kernel room handles itself.
 
 use tracer_ebpf::record::{
-    Alloc, Break, Exec, Exit, Fork, Free, Head, Kind, Map, Mapping, NESTED, Oom, RawStack, Realloc, Remap, Stack,
+    Alloc, Break, Exec, Exit, Fork, Free, Head, Kind, Map, Mapping, NESTED, RawStack, Realloc, Remap, Stack,
     Unmap,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
