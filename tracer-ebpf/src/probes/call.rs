@@ -23,7 +23,7 @@ use crate::{
 pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     let thread = thread::current()?;
     let regs = user::at_entry(ctx);
-    if thread.is_inside_call(regs.sp) {
+    if thread.is_inside_call(regs.sp) || (thread.in_call == 1 && is_tail_call(regs.sp)) {
         return None;
     }
     if thread.in_call == 1 {
@@ -49,6 +49,15 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     };
     thread.in_call = 1;
     Some(())
+}
+
+/// Whether the probed function was jumped to by one that is being traced, as glibc's `realloc` does with
+/// `malloc` when there is nothing to resize: the return address has then been replaced by the kernel's trampoline,
+/// which lies in the last page of user memory (`xol_add_vma`, kernel/events/uprobes.c).
+#[inline(always)]
+fn is_tail_call(sp: u64) -> bool {
+    const LAST_PAGE: u64 = 0x7fff_ffff_e000;
+    user::word(sp).is_some_and(|it| it & !0xfff == LAST_PAGE)
 }
 
 /// The call has returned: reports it, if it is the one that was remembered and if it succeeded.

@@ -54,13 +54,23 @@ pub(crate) static OBJECTS: HashMap<ObjectKey, u32> = HashMap::with_max_entries(M
 #[map]
 pub(crate) static TABLES: Array<Table> = Array::with_max_entries(MAX_OBJECTS, 0);
 
+/// Two 32-bit words: the kernel rounds the size of an array's elements up to eight bytes.
+pub(crate) type Pair = [u32; 2];
+
 /// Row numbers by block of text; sized by user space.
 #[map]
-pub(crate) static BLOCKS: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(crate) static BLOCKS: Array<Pair> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Packed rows of all objects; sized by user space.
 #[map]
-pub(crate) static ROWS: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+pub(crate) static ROWS: Array<Pair> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Word `at` of an array of pairs.
+#[inline(always)]
+pub(crate) fn word(pairs: &Array<Pair>, at: u32) -> Option<u32> {
+    let pair = pairs.get(at >> 1)?;
+    Some(if at & 1 == 0 { pair[0] } else { pair[1] })
+}
 
 /// Distinct rules of all objects: the largest binaries measured have under 1,000.
 #[map]

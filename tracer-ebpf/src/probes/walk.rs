@@ -17,7 +17,7 @@ use tracer_ebpf::{
 use crate::{
     emit::{Wake, count, emit_words, head},
     mapping,
-    maps::{BLOCKS, PROCESSES, ROWS, RULES, SCRATCH, SEEN, TABLES},
+    maps::{BLOCKS, PROCESSES, ROWS, RULES, SCRATCH, SEEN, TABLES, word},
     sync, user,
 };
 
@@ -178,9 +178,9 @@ fn rule(object: u32, offset: u32) -> Result<Rule, Stop> {
         return Err(Stop::NoTable);
     }
     let at = table.first_block.wrapping_add(block);
-    let low = *BLOCKS.get(at).ok_or(Stop::NoTable)?;
-    let high = *BLOCKS.get(at.wrapping_add(1)).ok_or(Stop::NoTable)?;
-    let row = find_row(low, high, offset, |at| ROWS.get(at).copied()).ok_or(Stop::NoTable)?;
+    let low = word(&BLOCKS, at).ok_or(Stop::NoTable)?;
+    let high = word(&BLOCKS, at.wrapping_add(1)).ok_or(Stop::NoTable)?;
+    let row = find_row(low, high, offset, |at| word(&ROWS, at)).ok_or(Stop::NoTable)?;
     RULES.get(rule_of(row)).copied().ok_or(Stop::NoTable)
 }
 

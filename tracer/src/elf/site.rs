@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_jump_stub() {
-        check(&[0xe9, 0x10, 0, 0, 0], 0, Class::Emulated, "jmp 15h");
+        check(&[0xe9, 0x10, 0, 0, 0], 0, Class::Emulated, "jmp 0000000000000015h");
     }
 
     #[test]

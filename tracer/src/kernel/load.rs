@@ -21,7 +21,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/probes.o");
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     pub(crate) ring_bytes: u32,
+    /// In words; an element of the array is two.
     pub(crate) rows: u32,
+    /// Likewise.
     pub(crate) blocks: u32,
 }
 
@@ -37,8 +39,8 @@ pub(crate) fn load(sizes: Sizes, follow: bool) -> Result<Ebpf> {
     let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!(error).context(format!("read {file}")))?;
     let mut ebpf = EbpfLoader::new()
         .map_max_entries("RING", sizes.ring_bytes)
-        .map_max_entries("ROWS", sizes.rows)
-        .map_max_entries("BLOCKS", sizes.blocks)
+        .map_max_entries("ROWS", sizes.rows.div_ceil(2))
+        .map_max_entries("BLOCKS", sizes.blocks.div_ceil(2))
         .map_max_entries("SCRATCH", cpus as u32 * SCRATCH_PER_CPU)
         .load(OBJECT)
         .context("load the BPF object")?;

@@ -21,7 +21,7 @@ pub(crate) struct MappedWords {
 unsafe impl Send for MappedWords {}
 
 impl MappedWords {
-    /// Maps the `len` words of an array that was created with `BPF_F_MMAPABLE` and 4-byte values
+    /// Maps the `len` words of an array that was created with `BPF_F_MMAPABLE` and values of two words
     /// (Linux 5.5).
     ///
     /// # Errors
