@@ -1,18 +1,24 @@
 //! alloctrace: which call stacks of a running process hold its memory.
 //!
 //! The rooms, in the order in which an allocation passes through them. A record from the kernel
-//! becomes an [`event::Event`]; events are folded into a heap; the heap's intervals go into a
-//! capture; a capture is read into a profile; a profile is written as a report.
+//! becomes an [`event::Event`]; events are folded into a [`heap::Heap`]; what changed in an interval goes
+//! into a [`capture`]; a capture is read into a [`profile::Profile`]; a profile is written as a [`report`].
 #![deny(unsafe_code)]
 
-// pub mod cli;
-pub mod cost;
-pub mod elf;
 pub mod event;
-pub mod heap;
+pub mod cost;
 pub mod interval;
+
+pub mod elf;
+pub mod unwind;
 pub mod kernel;
-// pub mod live;
+pub mod heap;
+pub mod symbol;
+pub mod capture;
+pub mod profile;
+pub mod report;
+pub mod live;
+pub mod cli;
+
 #[doc(hidden)]
 pub mod script;
-pub mod unwind;

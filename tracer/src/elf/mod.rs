@@ -121,6 +121,11 @@ impl<'data> Image<'data> {
         Some(Section { address, data: self.bytes_at(address)? })
     }
 
+    /// File offset of the first instruction that runs.
+    pub fn entry_offset(&self) -> Option<u32> {
+        u32::try_from(self.file_offset(self.file.entry())?).ok()
+    }
+
     /// Made by the Go compiler; true for stripped programs too.
     pub fn is_go(&self) -> bool {
         [".go.buildinfo", ".note.go.buildid"].iter().any(|it| self.file.section_by_name(it).is_some())

@@ -31,6 +31,19 @@ impl Rows {
         self.rows.push((offset, 0));
     }
 
+    /// `rule` holds from `offset` on up to the next function, for `bytes` at most, if no function is there.
+    pub(super) fn push_if_uncovered(&mut self, offset: u32, bytes: u32, rule: Rule) {
+        self.rows.sort();
+        let behind = self.rows.partition_point(|(it, _)| *it <= offset);
+        if behind.checked_sub(1).is_some_and(|before| self.rows[before].1 != 0) {
+            return;
+        }
+        let end = offset.saturating_add(bytes);
+        let end = self.rows.get(behind).map_or(end, |(next, _)| end.min(*next));
+        self.push(offset, rule);
+        self.end(end);
+    }
+
     /// Offsets, for each the position of its rule, and the rules.
     pub(super) fn finish(mut self) -> (Vec<u32>, Vec<u32>, Vec<Rule>) {
         // Ends sort before beginnings at the same offset, and are then overwritten by them. Objects are

@@ -13,9 +13,12 @@ use std::collections::HashMap;
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindContext, UnwindSection as _};
 use rustc_hash::{FxBuildHasher, FxHashMap};
-use tracer_ebpf::unwind::{BLOCK_SHIFT, CFA_NONE, CFA_SIGNAL, CFA_UNSUPPORTED, Rule, find_row, row, rule_of};
+use tracer_ebpf::unwind::{BLOCK_SHIFT, CFA_END, CFA_NONE, CFA_SIGNAL, CFA_UNSUPPORTED, Rule, find_row, row, rule_of};
 
 use crate::elf::{Image, Section, Segment};
+
+/// Start-up code without a description, such as the dynamic loader's, is shorter than this.
+const MAX_START_BYTES: u32 = 256;
 
 /// How to find the caller from every instruction of one object.
 pub struct Table {
@@ -31,11 +34,12 @@ pub struct Table {
 impl Table {
     /// `None` if the file has no unwind information at all.
     pub fn from_image(image: &Image<'_>) -> Option<Self> {
-        Some(Self::from_eh_frame(image.eh_frame()?, &image.code_segments()))
+        Some(Self::from_eh_frame(image.eh_frame()?, &image.code_segments(), image.entry_offset()))
     }
 
-    /// Rows for everything that `section` describes and that lies in `segments`.
-    pub fn from_eh_frame(section: Section<'_>, segments: &[Segment]) -> Self {
+    /// Rows for everything that `section` describes and that lies in `segments`. `entry` is the file offset
+    /// of the program's first instruction: nothing calls it, whether the section says so or not.
+    pub fn from_eh_frame(section: Section<'_>, segments: &[Segment], entry: Option<u32>) -> Self {
         let mut rows = compact::Rows::default();
         let mut skipped_functions = 0;
         let eh_frame = EhFrame::new(section.data, LittleEndian);
@@ -85,6 +89,9 @@ impl Table {
                 }
             }
             rows.end(offset(end));
+        }
+        if let Some(entry) = entry {
+            rows.push_if_uncovered(entry, MAX_START_BYTES, Rule { cfa: CFA_END, ..Rule::default() });
         }
         let (offsets, rule_of_row, rules) = rows.finish();
         Self { offsets, rule_of_row, rules, skipped_functions }

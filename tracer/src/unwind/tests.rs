@@ -86,12 +86,12 @@ fn damaged_bytes_do_no_harm() {
     let section = image.eh_frame().unwrap();
     let segments = image.code_segments();
     for cut in [0, 1, 7, 100, 1001, section.data.len() / 2] {
-        Table::from_eh_frame(Section { data: &section.data[..cut], ..section }, &segments);
+        Table::from_eh_frame(Section { data: &section.data[..cut], ..section }, &segments, None);
     }
     let mut damaged = section.data[..4096.min(section.data.len())].to_vec();
     for at in 0..damaged.len() {
         damaged[at] ^= 0xff;
-        Table::from_eh_frame(Section { data: &damaged, ..section }, &segments);
+        Table::from_eh_frame(Section { data: &damaged, ..section }, &segments, None);
         damaged[at] ^= 0xff;
     }
 }

@@ -1,0 +1,147 @@
+//! The rows, as they are written. They have types of their own, so that the format does not change when the
+//! program's inner types do.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Any row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Row {
+    Header(Header),
+    Module(ModuleRow),
+    Stack(StackRow),
+    Process(ProcessRow),
+    Interval(IntervalRow),
+    Mark(MarkRow),
+    Oom(OomRow),
+    End(EndRow),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    pub schema: String,
+    pub tool_version: String,
+    /// RFC 3339.
+    pub started: String,
+    pub host: String,
+    pub kernel: String,
+    pub interval_s: f64,
+    /// As typed: `-p 7`, or `-- command`.
+    pub target: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleRow {
+    pub id: u32,
+    pub path: String,
+    /// Lower-case hexadecimal.
+    pub build_id: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackRow {
+    pub id: u32,
+    /// `complete`, or why the stack ends too early.
+    pub stop: String,
+    /// Innermost first.
+    pub frames: Vec<FrameRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameRow {
+    /// 0: memory without a file; `offset` is then the address.
+    pub module: u32,
+    /// In the file; lies inside the call instruction.
+    pub offset: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessRow {
+    /// The recording's own number; process ids can be reused.
+    pub id: u32,
+    pub pid: u32,
+    pub parent: Option<u32>,
+    pub name: String,
+    pub command: String,
+    pub exe: String,
+    pub began_s: f64,
+    pub limit_bytes: Option<u64>,
+    pub ended: Option<EndedRow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndedRow {
+    pub t_s: f64,
+    /// `exit`, `signal` or `oom-kill`.
+    pub how: String,
+    pub code: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct IntervalRow {
+    pub t_s: f64,
+    pub processes: Vec<ProcessSample>,
+    pub sites: Vec<SiteRow>,
+    /// By name; those that did not happen are left out.
+    pub loss: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSample {
+    pub process: u32,
+    /// `None` once the process has ended.
+    pub rss_bytes: Option<u64>,
+    pub live_bytes: i64,
+    pub live_blocks: i64,
+    pub unknown_frees: u64,
+    pub arena_bytes: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SiteRow {
+    pub site: u32,
+    pub process: u32,
+    /// `heap` or `mmap`.
+    pub kind: String,
+    /// The function that allocated.
+    pub via: String,
+    pub stack: u32,
+    pub allocated_bytes: i64,
+    pub allocated_blocks: i64,
+    pub freed_bytes: i64,
+    pub freed_blocks: i64,
+    pub peak_bytes: i64,
+    /// What is live, by birth, oldest first.
+    pub cohorts: Vec<CohortRow>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CohortRow {
+    pub from_s: f64,
+    pub to_s: f64,
+    pub bytes: i64,
+    pub blocks: i64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MarkRow {
+    pub t_s: f64,
+    pub label: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OomRow {
+    pub t_s: f64,
+    pub process: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndRow {
+    pub t_s: f64,
+    /// `target-ended`, `signal` or `duration`.
+    pub reason: String,
+}

@@ -1,0 +1,122 @@
+//! Whether a site grows, and what that looks like.
+
+use std::fmt;
+
+use crate::cost::Cost;
+
+/// What a site looks like, from its slope and from what became of its blocks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// Too few intervals for a slope.
+    TooShort,
+    /// Everything has been freed.
+    Freed,
+    /// It grows to the end, and `kept` of its blocks are still live (0 to 1).
+    Growing { kept: f64 },
+    /// It holds about the same amount all the time, in ever new blocks.
+    Turnover,
+    /// It holds what it got early on.
+    Steady,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooShort => write!(out, "too short to judge"),
+            Self::Freed => write!(out, "all freed"),
+            Self::Growing { kept } => write!(out, "growing: {:.0} % of its blocks are still live", kept * 100.0),
+            Self::Turnover => write!(out, "steady, in changing blocks"),
+            Self::Steady => write!(out, "steady"),
+        }
+    }
+}
+
+/// Points that a slope needs to mean anything.
+const MIN_POINTS: usize = 3;
+
+/// A site that has grown by less than this share of what it holds, over the whole window, is steady.
+const GROWTH_SHARE: f64 = 0.1;
+
+/// With fewer of its blocks live than this, a steady site is one of turnover.
+const TURNOVER_SHARE: f64 = 0.5;
+
+/// Bytes per second: the median of the slopes between all pairs of points (Theil 1950, Sen 1968), which
+/// half of the points may be outliers without moving. 0 for fewer than two points.
+pub(super) fn slope(times: &[f64], values: &[i64]) -> f64 {
+    let mut slopes = Vec::with_capacity(times.len() * times.len() / 2);
+    for (at, (t, v)) in times.iter().zip(values).enumerate() {
+        for (earlier_t, earlier_v) in times.iter().zip(values).take(at) {
+            if t > earlier_t {
+                slopes.push((v - earlier_v) as f64 / (t - earlier_t));
+            }
+        }
+    }
+    if slopes.is_empty() {
+        return 0.0;
+    }
+    let middle = slopes.len() / 2;
+    let (_, median, _) = slopes.select_nth_unstable_by(middle, f64::total_cmp);
+    *median
+}
+
+/// The verdict from the whole history and from its last half: what has stopped growing does not leak.
+pub(super) fn verdict(allocated: Cost, freed: Cost, times: &[f64], values: &[i64]) -> Verdict {
+    let live = allocated - freed;
+    if live.blocks <= 0 {
+        return Verdict::Freed;
+    }
+    if times.len() < MIN_POINTS {
+        return Verdict::TooShort;
+    }
+    let half = (times.len() / 2).min(times.len() - MIN_POINTS);
+    let span_s = |times: &[f64]| times.last().unwrap_or(&0.0) - times.first().unwrap_or(&0.0);
+    let grows = |times: &[f64], values: &[i64], share: f64| {
+        slope(times, values) * span_s(times) > share * live.bytes as f64
+    };
+    let kept = live.blocks as f64 / allocated.blocks.max(1) as f64;
+    if grows(times, values, GROWTH_SHARE) && grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0) {
+        Verdict::Growing { kept }
+    } else if kept < TURNOVER_SHARE {
+        Verdict::Turnover
+    } else {
+        Verdict::Steady
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slope_is_that_of_most_pairs() {
+        let times = [0.0, 1.0, 2.0, 3.0, 4.0];
+        assert_eq!(slope(&times, &[0, 10, 20, 30, 40]), 10.0);
+        assert_eq!(slope(&times, &[7, 7, 7, 7, 7]), 0.0);
+        assert_eq!(slope(&times, &[0, 10, 9999, 30, 40]), 10.0);
+        assert_eq!(slope(&times[..1], &[5]), 0.0);
+    }
+
+    fn check(history: &[i64], allocated_blocks: i64, live_blocks: i64, expected: Verdict) {
+        let times: Vec<f64> = (0..history.len()).map(|it| it as f64).collect();
+        let live = Cost { bytes: *history.last().unwrap(), blocks: live_blocks };
+        let allocated = Cost { bytes: live.bytes * 2, blocks: allocated_blocks };
+        assert_eq!(verdict(allocated, allocated - live, &times, history), expected);
+    }
+
+    #[test]
+    fn a_leak_grows_to_the_end() {
+        check(&[0, 10, 20, 30, 40, 50], 5, 5, Verdict::Growing { kept: 1.0 });
+    }
+
+    #[test]
+    fn a_cache_that_is_full_is_steady() {
+        check(&[0, 50, 100, 100, 100, 100, 100, 100], 4, 4, Verdict::Steady);
+        check(&[0, 50, 100, 100, 100, 101, 100, 100], 40, 4, Verdict::Turnover);
+    }
+
+    #[test]
+    fn what_is_over_is_over() {
+        check(&[10, 20, 0], 5, 0, Verdict::Freed);
+        check(&[10, 20], 5, 5, Verdict::TooShort);
+    }
+}

@@ -1,0 +1,109 @@
+//! Questions to a small recording.
+
+use super::*;
+use crate::capture::{CohortRow, EndRow, FrameRow, ModuleRow, ProcessSample, SiteRow, StackRow};
+
+/// Two sites of one process over four seconds: `leak` grows by 100 bytes a second, `cache` has held 1000
+/// bytes since the first second.
+pub(crate) fn recording() -> Recording {
+    let mut recording = Recording {
+        header: Header { schema: "alloctrace.capture/1".to_owned(), interval_s: 1.0, target: "-p 7".to_owned(), ..Header::default() },
+        end: Some(EndRow { t_s: 4.0, reason: "signal".to_owned() }),
+        ..Recording::default()
+    };
+    recording.modules.insert(1, ModuleRow { id: 1, path: "/opt/app".to_owned(), build_id: Some("ab12".to_owned()) });
+    for (id, leaf) in [(0, "leak"), (1, "cache")] {
+        let frame = |name: &str, offset| FrameRow { module: 1, offset, function: Some(name.to_owned()) };
+        let mut frames = vec![frame(leaf, 0x1000 + u64::from(id)), frame("main", 0x2000)];
+        frames.push(FrameRow { module: 1, offset: 0x3000, function: None });
+        recording.stacks.insert(id, StackRow { id, stop: "complete".to_owned(), frames });
+    }
+    let row = ProcessRow { id: 1, pid: 7, name: "app".to_owned(), command: "app --serve".to_owned(), ..ProcessRow::default() };
+    recording.processes.insert(1, row);
+    for second in 1..=4 {
+        let t_s = second as f64;
+        let cohort = |from_s: f64, bytes, blocks| CohortRow { from_s, to_s: from_s + 1.0, bytes, blocks };
+        let leak = SiteRow {
+            site: 0,
+            process: 1,
+            kind: "heap".to_owned(),
+            via: "malloc".to_owned(),
+            stack: 0,
+            allocated_bytes: second * 150,
+            allocated_blocks: second * 3,
+            freed_bytes: second * 50,
+            freed_blocks: second,
+            peak_bytes: second * 100,
+            cohorts: (0..second).map(|it| cohort(it as f64, 100, 2)).collect(),
+        };
+        let cache = SiteRow {
+            site: 1,
+            stack: 1,
+            via: "calloc".to_owned(),
+            allocated_bytes: 1000,
+            allocated_blocks: 1,
+            freed_bytes: 0,
+            freed_blocks: 0,
+            peak_bytes: 1000,
+            cohorts: vec![cohort(0.0, 1000, 1)],
+            ..leak.clone()
+        };
+        let sites = if second == 1 { vec![leak, cache] } else { vec![leak] };
+        let process = ProcessSample {
+            process: 1,
+            rss_bytes: Some(1 << 20),
+            live_bytes: second * 100 + 1000,
+            live_blocks: second * 2 + 1,
+            unknown_frees: 5,
+            arena_bytes: 4096,
+        };
+        let loss = BTreeMap::from([("truncated_stacks".to_owned(), 1)]);
+        recording.intervals.push(IntervalRow { t_s, processes: vec![process], sites, loss });
+    }
+    recording
+}
+
+#[test]
+fn live_is_allocated_less_freed() {
+    let profile = Profile::new(&recording(), &Query::default());
+    let (live, allocated, freed) = profile.totals();
+    assert_eq!(live, allocated - freed);
+    assert_eq!(live, Cost { bytes: 1400, blocks: 9 });
+    assert_eq!((profile.unknown_frees(), profile.grade), (5, Grade::B));
+}
+
+#[test]
+fn growth_ranks_the_leak_above_the_cache() {
+    let first = |sort| {
+        let profile = Profile::new(&recording(), &Query { sort, ..Query::default() });
+        profile.sites[0].frames[0].label()
+    };
+    assert_eq!(first(Sort::Bytes), "cache");
+    assert_eq!(first(Sort::Growth), "leak");
+    assert_eq!(first(Sort::Blocks), "leak");
+}
+
+#[test]
+fn verdicts_and_slopes() {
+    let profile = Profile::new(&recording(), &Query::default());
+    let [cache, leak] = &profile.sites[..] else { panic!("two sites") };
+    assert_eq!((leak.growth_bytes_per_s, leak.verdict), (100.0, Verdict::Growing { kept: 8.0 / 12.0 }));
+    assert_eq!((cache.growth_bytes_per_s, cache.verdict), (0.0, Verdict::Steady));
+    assert_eq!((leak.oldest_s, cache.oldest_s), (Some(4.0), Some(4.0)));
+}
+
+#[test]
+fn only_what_is_old() {
+    let profile = Profile::new(&recording(), &Query { older_s: Some(1.5), ..Query::default() });
+    let live: Vec<i64> = profile.sites.iter().map(|it| it.live.bytes).collect();
+    assert_eq!(live, [1000, 200], "the cache, and two seconds of the leak");
+}
+
+#[test]
+fn filters() {
+    let count = |query| Profile::new(&recording(), &query).sites.len();
+    assert_eq!(count(Query { pid: Some(8), ..Query::default() }), 0);
+    assert_eq!(count(Query { min_bytes: Some(500), ..Query::default() }), 1);
+    assert_eq!(count(Query { max_bytes: Some(500), ..Query::default() }), 1);
+    assert_eq!(count(Query { kind: Some("mmap".to_owned()), ..Query::default() }), 0);
+}

@@ -1,0 +1,87 @@
+//! How far the numbers can be trusted, as one letter.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use super::Site;
+use crate::event::Loss;
+
+/// From the best to the worst; a worse grade is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// Nothing was lost: every number is exact and every stack complete.
+    A,
+    /// Every number is exact; stacks that end early hold under 1 % of the live bytes.
+    B,
+    /// Every number is exact; stacks that end early hold more.
+    C,
+    /// Events were lost, under 0.1 % of all.
+    D,
+    /// Events were lost, under 5 %.
+    E,
+    /// More.
+    F,
+}
+
+/// Losses after which bytes are wrong, as opposed to names or stacks.
+const COUNTED: [Loss; 10] = [
+    Loss::LostEvents,
+    Loss::ThreadsFull,
+    Loss::ProcessesFull,
+    Loss::StaleCalls,
+    Loss::UnreadableResults,
+    Loss::FailedUnmaps,
+    Loss::LostFrees,
+    Loss::FailedProbes,
+    Loss::LateProbes,
+    Loss::MalformedRecords,
+];
+
+impl Grade {
+    /// `events` are the allocations and frees that were seen.
+    pub(super) fn of(losses: &BTreeMap<String, u64>, events: u64, sites: &[Site]) -> Self {
+        let lost: u64 = COUNTED.iter().filter_map(|it| losses.get(it.name())).sum();
+        if lost > 0 {
+            let share = lost as f64 / (lost + events) as f64;
+            return match share {
+                it if it < 0.001 => Self::D,
+                it if it < 0.05 => Self::E,
+                _ => Self::F,
+            };
+        }
+        if losses.is_empty() {
+            return Self::A;
+        }
+        let live = |it: &Site| it.live.bytes.max(0);
+        let all: i64 = sites.iter().map(live).sum();
+        let incomplete: i64 = sites.iter().filter(|it| !it.is_complete()).map(live).sum();
+        if incomplete * 100 < all.max(1) { Self::B } else { Self::C }
+    }
+
+    /// The grade in words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::A => "nothing was lost: every number is exact and every stack complete",
+            Self::B => "every number is exact; stacks that end early hold under 1 % of the live bytes",
+            Self::C => "every number is exact; stacks that end early hold 1 % of the live bytes or more",
+            Self::D => "some events were lost, under 0.1 % of all",
+            Self::E => "events were lost, under 5 % of all",
+            Self::F => "many events were lost: do not rely on the numbers",
+        }
+    }
+}
+
+impl fmt::Display for Grade {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{self:?}")
+    }
+}
+
+impl FromStr for Grade {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::A, Self::B, Self::C, Self::D, Self::E, Self::F];
+        let found = all.into_iter().find(|it| it.to_string().eq_ignore_ascii_case(text));
+        found.ok_or_else(|| "must be a letter from A to F".to_owned())
+    }
+}

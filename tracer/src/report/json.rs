@@ -1,0 +1,167 @@
+//! `alloctrace.report/1`: every number, for programs. Field names are a contract.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Options;
+use crate::{
+    event::Loss,
+    profile::{Frame, Process, Profile, Site},
+};
+
+pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &report(profile, options))?;
+    writeln!(out)
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: &'static str,
+    capture: Value,
+    window: Value,
+    processes: Vec<Value>,
+    loss: Map<String, Value>,
+    totals: Value,
+    sites: Vec<SiteJson<'a>>,
+    timeline: Vec<Value>,
+}
+
+#[derive(Serialize)]
+struct SiteJson<'a> {
+    id: u32,
+    pid: u32,
+    kind: &'a str,
+    via: &'a str,
+    live_bytes: i64,
+    live_blocks: i64,
+    allocated_bytes: i64,
+    allocated_blocks: i64,
+    freed_bytes: i64,
+    freed_blocks: i64,
+    peak_bytes: i64,
+    oldest_s: Option<f64>,
+    growth_bytes_per_s: f64,
+    verdict: String,
+    stack_complete: bool,
+    /// Why the stack ends early; absent if it is complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack_stop: Option<&'a str>,
+    frames: Vec<FrameJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct FrameJson<'a> {
+    function: Option<&'a str>,
+    module: Option<&'a str>,
+    build_id: Option<&'a str>,
+    offset: u64,
+    file: Option<&'a str>,
+    line: Option<u32>,
+    inlined: bool,
+}
+
+fn report<'a>(profile: &'a Profile, options: &Options) -> Report<'a> {
+    let header = &profile.header;
+    let (live, allocated, freed) = profile.totals();
+    Report {
+        schema: "alloctrace.report/1",
+        capture: json!({
+            "path": options.path,
+            "started": header.started,
+            "duration_s": profile.to_s,
+            "interval_s": header.interval_s,
+            "host": header.host,
+            "kernel": header.kernel,
+            "tool_version": header.tool_version,
+            "complete": profile.complete,
+        }),
+        window: json!({ "from_s": profile.from_s, "to_s": profile.to_s }),
+        processes: profile.processes.iter().map(process).collect(),
+        loss: loss(profile),
+        totals: json!({
+            "live_bytes": live.bytes,
+            "live_blocks": live.blocks,
+            "allocated_bytes": allocated.bytes,
+            "allocated_blocks": allocated.blocks,
+            "freed_bytes": freed.bytes,
+            "freed_blocks": freed.blocks,
+            "unknown_frees": profile.unknown_frees(),
+        }),
+        sites: profile.sites.iter().take(options.top.unwrap_or(usize::MAX)).map(site).collect(),
+        timeline: profile
+            .timeline
+            .iter()
+            .map(|it| {
+                json!({
+                    "t_s": it.t_s,
+                    "pid": it.pid,
+                    "live_bytes": it.live.bytes,
+                    "live_blocks": it.live.blocks,
+                    "rss_bytes": it.rss_bytes,
+                })
+            })
+            .collect(),
+    }
+}
+
+fn process(process: &Process) -> Value {
+    let row = &process.row;
+    json!({
+        "pid": row.pid,
+        "name": row.name,
+        "command": row.command,
+        "exe": row.exe,
+        "ended": row.ended.as_ref().map(|it| json!({ "how": it.how, "code": it.code })),
+        "rss_first_bytes": process.rss_first_bytes,
+        "rss_last_bytes": process.rss_last_bytes,
+        "rss_max_bytes": process.rss_max_bytes,
+        "limit_bytes": row.limit_bytes,
+        "unknown_frees": process.unknown_frees,
+        "arena_bytes": process.arena_bytes,
+    })
+}
+
+fn loss(profile: &Profile) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("grade".to_owned(), profile.grade.to_string().into());
+    for loss in Loss::ALL {
+        fields.insert(loss.name().to_owned(), profile.loss(loss).into());
+    }
+    fields
+}
+
+fn site(site: &Site) -> SiteJson<'_> {
+    SiteJson {
+        id: site.id,
+        pid: site.pid,
+        kind: &site.kind,
+        via: &site.via,
+        live_bytes: site.live.bytes,
+        live_blocks: site.live.blocks,
+        allocated_bytes: site.allocated.bytes,
+        allocated_blocks: site.allocated.blocks,
+        freed_bytes: site.freed.bytes,
+        freed_blocks: site.freed.blocks,
+        peak_bytes: site.peak_bytes,
+        oldest_s: site.oldest_s,
+        growth_bytes_per_s: site.growth_bytes_per_s,
+        verdict: site.verdict.to_string(),
+        stack_complete: site.is_complete(),
+        stack_stop: (!site.is_complete()).then_some(&site.stop),
+        frames: site.frames.iter().map(frame).collect(),
+    }
+}
+
+fn frame(frame: &Frame) -> FrameJson<'_> {
+    FrameJson {
+        function: frame.function.as_deref(),
+        module: Some(frame.module.as_str()).filter(|it| !it.is_empty()),
+        build_id: frame.build_id.as_deref(),
+        offset: frame.offset,
+        file: frame.file.as_deref(),
+        line: frame.line,
+        inlined: frame.inlined,
+    }
+}

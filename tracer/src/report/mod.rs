@@ -1,0 +1,54 @@
+//! Reports: one format per file. They read a [`Profile`] and write to any output.
+
+mod folded;
+mod json;
+#[cfg(test)]
+mod tests;
+mod text;
+pub mod units;
+
+use std::io::{self, Write};
+
+use crate::profile::Profile;
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs: `alloctrace.report/1`.
+    Json,
+    /// One line a stack: `outermost;…;innermost bytes`.
+    Folded,
+}
+
+/// What else the writer must know.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Path of the capture, as the user gave it.
+    pub path: String,
+    /// Sites that are shown; `None`: what suits the format.
+    pub top: Option<usize>,
+}
+
+impl Format {
+    /// Sites that a report with `options` shows, at most.
+    pub fn shown_sites(self, options: &Options) -> usize {
+        options.top.unwrap_or(match self {
+            Self::Text => text::TOP,
+            Self::Json | Self::Folded => usize::MAX,
+        })
+    }
+}
+
+/// Writes `profile` to `out`.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(format: Format, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Text => text::write(profile, options, out),
+        Format::Json => json::write(profile, options, out),
+        Format::Folded => folded::write(profile, options, out),
+    }
+}

@@ -1,0 +1,188 @@
+//! For a person at three in the morning: who holds the memory is in the first screen, and how far to
+//! believe it stands above the numbers.
+
+use std::io::{self, Write};
+
+use super::{Options, units};
+use crate::{
+    cost::Cost,
+    event::Loss,
+    profile::{Frame, Process, Profile, Site},
+};
+
+/// Sites shown unless the user says otherwise.
+pub(super) const TOP: usize = 10;
+
+/// Direct mappings are address space, not memory in use; a few are enough.
+const TOP_MAPPINGS: usize = 3;
+
+/// Frames of one stack that are shown. JSON has all of them.
+const MAX_FRAMES: usize = 24;
+
+/// Processes that are shown. JSON has all of them.
+const MAX_PROCESSES: usize = 10;
+
+pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    header(profile, options, out)?;
+    for process in profile.processes.iter().take(MAX_PROCESSES) {
+        self::process(process, out)?;
+    }
+    if profile.processes.len() > MAX_PROCESSES {
+        writeln!(out, "         … and {} more processes", profile.processes.len() - MAX_PROCESSES)?;
+    }
+    totals(profile, out)?;
+    trust(profile, out)?;
+    let top = options.top.unwrap_or(TOP);
+    let heap: Vec<&Site> = profile.sites.iter().filter(|it| it.kind == "heap" && it.live.bytes > 0).collect();
+    let mappings: Vec<&Site> = profile.sites.iter().filter(|it| it.kind == "mmap" && it.live.bytes > 0).collect();
+    if profile.sites.is_empty() {
+        writeln!(out, "\nNo allocation was seen: the traced processes did not call the allocator.")?;
+    } else if heap.is_empty() && mappings.is_empty() {
+        writeln!(out, "\nNothing is held: every block that was allocated has been freed again.")?;
+    }
+    section(profile, "Heap: who holds the memory", &heap, top, out)?;
+    let top_mappings = options.top.unwrap_or(TOP_MAPPINGS);
+    section(profile, "Direct mappings (address space, in use or not)", &mappings, top_mappings, out)
+}
+
+fn header(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    let header = &profile.header;
+    let cut = if profile.complete { "" } else { "   (CUT OFF: the recording did not end properly)" };
+    writeln!(out, "{}   {} of tracing{cut}", options.path, units::seconds(profile.to_s))?;
+    writeln!(out, "target   {}   on {}, {}", header.target, header.host, header.started)
+}
+
+fn process(process: &Process, out: &mut dyn Write) -> io::Result<()> {
+    let row = &process.row;
+    write!(out, "process  {} {}", row.pid, row.name)?;
+    if let (Some(first), Some(last)) = (process.rss_first_bytes, process.rss_last_bytes) {
+        write!(out, "   RSS {} -> {}", units::bytes(first as i64), units::bytes(last as i64))?;
+    }
+    if let Some(limit) = row.limit_bytes {
+        write!(out, "   limit {}", units::bytes(limit as i64))?;
+    }
+    match &row.ended {
+        Some(ended) if ended.how == "exit" => writeln!(out, "   exited with code {}", ended.code),
+        Some(ended) if ended.how == "oom-kill" => writeln!(out, "   KILLED BY THE OOM KILLER"),
+        Some(ended) => writeln!(out, "   killed by signal {}", ended.code),
+        None => writeln!(out, "   still running"),
+    }
+}
+
+fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+    let sum = |kind: &str, part: fn(&Site) -> Cost| -> Cost {
+        profile.sites.iter().filter(|it| it.kind == kind).map(part).sum()
+    };
+    let cost = |it: Cost| format!("{} in {} blocks", units::bytes(it.bytes), units::count(it.blocks));
+    let (live, allocated, freed) =
+        (sum("heap", |it| it.live), sum("heap", |it| it.allocated), sum("heap", |it| it.freed));
+    writeln!(out, "live     {}   (allocated {}, freed {})", cost(live), cost(allocated), cost(freed))?;
+    let mapped = sum("mmap", |it| it.live);
+    if mapped.blocks > 0 {
+        writeln!(out, "mapped   {}", cost(mapped))?;
+    }
+    Ok(())
+}
+
+fn trust(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "trust    {}: {}", profile.grade, profile.grade.meaning())?;
+    for loss in Loss::ALL {
+        let count = profile.loss(loss);
+        if count > 0 {
+            let count = units::count(count as i64);
+            writeln!(out, "         {count} {}: {}", loss.name(), explain(loss))?;
+        }
+    }
+    if profile.unknown_frees() > 0 {
+        let count = units::count(profile.unknown_frees() as i64);
+        writeln!(out, "         {count} unknown frees: of blocks from before the tracing began")?;
+    }
+    Ok(())
+}
+
+/// What a loss means for the reader.
+fn explain(loss: Loss) -> &'static str {
+    match loss {
+        Loss::LostEvents => "allocations or frees that did not fit into the ring; try a larger --ring",
+        Loss::LostStacks => "stacks that did not fit into the ring; sent again later",
+        Loss::ScratchBusy => "allocations without a stack: too many walks at once on one CPU",
+        Loss::ThreadsFull => "calls of threads that did not fit into the thread table",
+        Loss::ProcessesFull => "children that are not traced",
+        Loss::ObjectsFull => "executable files that did not fit into the object table",
+        Loss::StaleCalls => "allocator calls whose return was not seen",
+        Loss::UnreadableResults => "results of posix_memalign that could not be read",
+        Loss::FailedUnmaps => "munmap calls that were counted and then failed",
+        Loss::TruncatedStacks => "distinct stacks of more than 127 frames",
+        Loss::IncompleteStacks => "distinct stacks that end too early, for the reasons below",
+        Loss::UnmappedFrames => "end at an address that is not code",
+        Loss::NoTableFrames => "end in code without unwind information",
+        Loss::UnsupportedFrames => "end at unwind information that cannot be expressed",
+        Loss::UnreadableStacks => "end at stack memory that could not be read",
+        Loss::GoneStacks => "end because the process was gone too soon",
+        Loss::UnknownStacks => "events whose stack never arrived",
+        Loss::LostFrees => "addresses allocated twice without a free in between",
+        Loss::UnnamedModules => "executable files that could not be opened: no names for their functions",
+        Loss::SkippedTables => "executable files without usable unwind information",
+        Loss::FailedProbes => "allocator functions that could not be probed",
+        Loss::LateProbes => "allocators that came into view while running: their first calls are missing",
+        Loss::MalformedRecords => "records that made no sense",
+    }
+}
+
+fn section(profile: &Profile, title: &str, sites: &[&Site], top: usize, out: &mut dyn Write) -> io::Result<()> {
+    if sites.is_empty() || top == 0 {
+        return Ok(());
+    }
+    writeln!(out, "\n{title}")?;
+    let all: i64 = sites.iter().map(|it| it.live.bytes).sum();
+    let several = profile.processes.len() > 1;
+    for (place, site) in (1..).zip(sites.iter().take(top)) {
+        self::site(place, site, all, several, out)?;
+    }
+    let rest = &sites[top.min(sites.len())..];
+    if !rest.is_empty() {
+        let cost: Cost = rest.iter().map(|it| it.live).sum();
+        let (count, bytes) = (units::count(rest.len() as i64), units::bytes(cost.bytes));
+        writeln!(out, "\n     {bytes} more in {count} other sites (-T shows more)")?;
+    }
+    Ok(())
+}
+
+fn site(place: usize, site: &Site, all: i64, several: bool, out: &mut dyn Write) -> io::Result<()> {
+    let share = site.live.bytes as f64 * 100.0 / all.max(1) as f64;
+    let blocks = if site.live.blocks == 1 { "block" } else { "blocks" };
+    write!(out, "\n{place:>3}. {}  {share:.1} %  {} {blocks}", units::bytes(site.live.bytes), units::count(site.live.blocks))?;
+    write!(out, "  {}", units::rate(site.growth_bytes_per_s))?;
+    if let Some(oldest_s) = site.oldest_s {
+        write!(out, "  oldest {}", units::seconds(oldest_s))?;
+    }
+    writeln!(out, "  [{}]", site.verdict)?;
+    write!(out, "     by {}", site.via)?;
+    if several {
+        write!(out, " in process {}", site.pid)?;
+    }
+    writeln!(out)?;
+    for frame in site.frames.iter().take(MAX_FRAMES) {
+        self::frame(frame, out)?;
+    }
+    if site.frames.len() > MAX_FRAMES {
+        writeln!(out, "       … and {} more frames", site.frames.len() - MAX_FRAMES)?;
+    }
+    if !site.is_complete() {
+        writeln!(out, "       (the stack ends here too early: {})", site.stop.replace('_', " "))?;
+    }
+    Ok(())
+}
+
+fn frame(frame: &Frame, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "       {}", frame.label())?;
+    if let Some(file) = &frame.file {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        match frame.line {
+            Some(line) => write!(out, " ({name}:{line})")?,
+            None => write!(out, " ({name})")?,
+        }
+    }
+    let inlined = if frame.inlined { " inlined" } else { "" };
+    if frame.function.is_some() { writeln!(out, "  {}{inlined}", frame.module_name()) } else { writeln!(out) }
+}
