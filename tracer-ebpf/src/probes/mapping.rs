@@ -4,7 +4,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{bindings::{BPF_NOEXIST, task_struct}, helpers::generated::bpf_find_vma};
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, task_struct},
+    helpers::generated::bpf_find_vma,
+};
 use tracer_ebpf::{
     config::Config,
     loss::Loss,
@@ -76,8 +79,13 @@ pub(crate) fn resolve(process: u32, generation: u32, address: u64) -> Result<Map
     }
     let mut key = ObjectKey { dev: vma.dev, ino: vma.ino };
     let file_offset = vma.page_offset << 12;
-    let mut mapped =
-        Mapped { start: vma.start, end: vma.end, file_delta: file_offset.wrapping_sub(vma.start), object: 0, pad: 0 };
+    let mut mapped = Mapped {
+        start: vma.start,
+        end: vma.end,
+        file_delta: file_offset.wrapping_sub(vma.start),
+        object: 0,
+        pad: 0,
+    };
     if vma.file == 0 {
         if !is_vdso(vma.start) {
             mapped.file_delta = 0;

@@ -48,7 +48,8 @@ pub(crate) static PAGES: LruHashMap<PageKey, Mapped> = LruHashMap::with_max_entr
 
 /// Object numbers by device and inode.
 #[map]
-pub(crate) static OBJECTS: HashMap<ObjectKey, u32> = HashMap::with_max_entries(MAX_OBJECTS, BPF_F_NO_PREALLOC);
+pub(crate) static OBJECTS: HashMap<ObjectKey, u32> =
+    HashMap::with_max_entries(MAX_OBJECTS, BPF_F_NO_PREALLOC);
 
 /// By object number.
 #[map]

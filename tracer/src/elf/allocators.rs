@@ -2,7 +2,10 @@
 
 use tracer_ebpf::call::{Cookie, Roles, Via};
 
-use super::{Image, site::{self, Site}};
+use super::{
+    Image,
+    site::{self, Site},
+};
 
 /// What a call of the function does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +78,9 @@ impl Function {
 pub fn find(image: &Image<'_>) -> Vec<Function> {
     let mut found: Vec<(usize, u64, u64)> = image
         .functions()
-        .filter_map(|(name, address, size)| Some((KNOWN.iter().position(|it| it.name == name)?, address, size)))
+        .filter_map(|(name, address, size)| {
+            Some((KNOWN.iter().position(|it| it.name == name)?, address, size))
+        })
         .collect();
     found.sort_unstable();
     let defines = |name| found.iter().any(|(at, ..)| KNOWN[*at].name == name);
@@ -84,7 +89,9 @@ pub fn find(image: &Image<'_>) -> Vec<Function> {
     }
     let mut functions: Vec<Function> = Vec::new();
     for (known, address, size) in found {
-        let (Some(file_offset), Some(code)) = (image.file_offset(address), image.bytes_at(address)) else { continue };
+        let (Some(file_offset), Some(code)) = (image.file_offset(address), image.bytes_at(address)) else {
+            continue;
+        };
         // Aliases share their code; probing it twice would count every call twice.
         if functions.iter().any(|it| it.file_offset == file_offset) {
             continue;
@@ -114,7 +121,9 @@ mod tests {
     fn every_function_of_the_c_library_has_a_cheap_site() {
         let bytes = own_libc();
         let functions = find(&Image::parse(&bytes).unwrap());
-        for name in ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "valloc", "pvalloc", "free"] {
+        for name in
+            ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "valloc", "pvalloc", "free"]
+        {
             let function = functions.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("no {name}"));
             assert!(!function.site.is_single_step(), "{function:?}");
         }

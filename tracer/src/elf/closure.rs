@@ -28,7 +28,8 @@ const MAX_SCRIPTS: usize = 4;
 
 /// The program file that a command name means, by the rules of `execvp(3)`.
 pub fn resolve_command(name: &OsStr, path_variable: &OsStr) -> Option<PathBuf> {
-    let is_program = |it: &PathBuf| it.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+    let is_program =
+        |it: &PathBuf| it.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
     if name.as_bytes().contains(&b'/') {
         return Some(PathBuf::from(name)).filter(is_program);
     }
@@ -36,8 +37,17 @@ pub fn resolve_command(name: &OsStr, path_variable: &OsStr) -> Option<PathBuf> {
 }
 
 /// The program, its loader, and its libraries with theirs; files that are not there are left out.
-pub fn predict(program: &Path, environment: &SearchEnv, read: &dyn Fn(&Path) -> Option<Vec<u8>>) -> Vec<PathBuf> {
-    let mut search = Search { environment, read, configured: configured_directories(environment, read), found: Vec::new() };
+pub fn predict(
+    program: &Path,
+    environment: &SearchEnv,
+    read: &dyn Fn(&Path) -> Option<Vec<u8>>,
+) -> Vec<PathBuf> {
+    let mut search = Search {
+        environment,
+        read,
+        configured: configured_directories(environment, read),
+        found: Vec::new(),
+    };
     let mut program = program.to_owned();
     for _ in 0..MAX_SCRIPTS {
         match read(&program).as_deref().and_then(script_interpreter) {
@@ -105,7 +115,9 @@ impl Search<'_> {
             let variable = std::env::split_paths(&self.environment.ld_library_path);
             let defaults = DEFAULT_DIRECTORIES.iter().map(PathBuf::from);
             let all = variable.chain(own_directories.iter().cloned()).chain(self.configured.iter().cloned());
-            all.chain(defaults).map(|it| it.join(name)).find(|it| self.environment.root.join(relative(it)).is_file())
+            all.chain(defaults)
+                .map(|it| it.join(name))
+                .find(|it| self.environment.root.join(relative(it)).is_file())
         };
         if let Some(path) = path {
             self.add(path);
@@ -119,7 +131,8 @@ fn relative(path: &Path) -> &Path {
 
 /// The directories of `/etc/ld.so.conf` and of the files that it includes.
 fn configured_directories(environment: &SearchEnv, read: &dyn Fn(&Path) -> Option<Vec<u8>>) -> Vec<PathBuf> {
-    let text = |path: &Path| read(path).map(|it| String::from_utf8_lossy(&it).into_owned()).unwrap_or_default();
+    let text =
+        |path: &Path| read(path).map(|it| String::from_utf8_lossy(&it).into_owned()).unwrap_or_default();
     let mut directories = Vec::new();
     let mut files = vec![environment.root.join("etc/ld.so.conf")];
     while let Some(file) = files.pop() {

@@ -117,7 +117,9 @@ impl<'data> Image<'data> {
         let header = self.program_headers().find(|it| it.p_type(endian) == elf::PT_GNU_EH_FRAME)?;
         let bases = gimli::BaseAddresses::default().set_eh_frame_hdr(header.p_vaddr(endian));
         let parsed = gimli::EhFrameHdr::new(header.data(endian, self.data).ok()?, gimli::LittleEndian);
-        let gimli::Pointer::Direct(address) = parsed.parse(&bases, 8).ok()?.eh_frame_ptr() else { return None };
+        let gimli::Pointer::Direct(address) = parsed.parse(&bases, 8).ok()?.eh_frame_ptr() else {
+            return None;
+        };
         Some(Section { address, data: self.bytes_at(address)? })
     }
 
@@ -142,8 +144,10 @@ impl<'data> Image<'data> {
     /// The strings of a `DT_*` entry: needed libraries, search paths.
     pub fn dynamic_strings(&self, tag: i64) -> Vec<String> {
         let endian = object::LittleEndian;
-        let entries = self.program_headers().find_map(|it| it.dynamic(endian, self.data).ok()?).unwrap_or(&[]);
-        let with_tag = |tag: i64| entries.iter().filter(move |it| it.d_tag(endian) == tag).map(|it| it.d_val(endian));
+        let entries =
+            self.program_headers().find_map(|it| it.dynamic(endian, self.data).ok()?).unwrap_or(&[]);
+        let with_tag =
+            |tag: i64| entries.iter().filter(move |it| it.d_tag(endian) == tag).map(|it| it.d_val(endian));
         let strings = with_tag(elf::DT_STRTAB).next().and_then(|it| self.bytes_at(it)).unwrap_or(&[]);
         with_tag(tag)
             .filter_map(|at| strings.get(at as usize..)?.split(|it| *it == 0).next())

@@ -7,8 +7,8 @@
 //! the second is what lets the return probe share the place.
 
 use iced_x86::{
-    Code, ConditionCode, Decoder, DecoderOptions, FlowControl, Formatter as _, Instruction, InstructionInfoFactory,
-    IntelFormatter, Mnemonic, OpAccess, OpKind, Register,
+    Code, ConditionCode, Decoder, DecoderOptions, FlowControl, Formatter as _, Instruction,
+    InstructionInfoFactory, IntelFormatter, Mnemonic, OpAccess, OpKind, Register,
 };
 
 /// Decoded when the symbol does not say how long the function is.
@@ -74,7 +74,10 @@ pub fn choose(code: &[u8]) -> Site {
 }
 
 fn decode(code: &[u8]) -> Vec<Instruction> {
-    Decoder::with_ip(64, code, 0, DecoderOptions::NONE).into_iter().take_while(|it| !it.is_invalid()).collect()
+    Decoder::with_ip(64, code, 0, DecoderOptions::NONE)
+        .into_iter()
+        .take_while(|it| !it.is_invalid())
+        .collect()
 }
 
 fn site(instruction: &Instruction, class: Class) -> Site {
@@ -123,7 +126,10 @@ fn is_emulated(instruction: &Instruction) -> bool {
 /// Whether it changes an argument or the stack pointer.
 fn disturbs(info: &mut InstructionInfoFactory, instruction: &Instruction) -> bool {
     info.info(instruction).used_registers().iter().any(|used| {
-        let writes = !matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None | OpAccess::NoMemAccess);
+        let writes = !matches!(
+            used.access(),
+            OpAccess::Read | OpAccess::CondRead | OpAccess::None | OpAccess::NoMemAccess
+        );
         let register = used.register().full_register();
         writes && (register == Register::RSP || ARGUMENTS.contains(&register))
     })

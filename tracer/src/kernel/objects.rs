@@ -230,7 +230,8 @@ impl Objects {
             return None;
         }
         // New, or the process that it was first seen in ended too soon: try again with this one.
-        let seen = process::code_mappings(tgid).ok().and_then(|it| it.into_iter().find(|it| it.start == start));
+        let seen =
+            process::code_mappings(tgid).ok().and_then(|it| it.into_iter().find(|it| it.start == start));
         let path = seen.map_or_else(|| format!("[inode {ino} of device {dev:#x}]"), |it| it.path);
         let object = Object::of_mapping(tgid, &CodeMapping { path: path.clone(), ..mapping });
         if let Err(error) = &object {
@@ -308,7 +309,8 @@ impl Objects {
 
     /// Removes the innermost frames that only make the system call: a mapping's site is who called mmap.
     pub(crate) fn trim(&self, frames: Box<[Frame]>) -> Box<[Frame]> {
-        let wrapper = |frame: &Frame| self.get(frame.object()).is_some_and(|it| it.is_syscall_wrapper(*frame));
+        let wrapper =
+            |frame: &Frame| self.get(frame.object()).is_some_and(|it| it.is_syscall_wrapper(*frame));
         let wrappers = frames.iter().take_while(|it| wrapper(it)).count();
         if wrappers == 0 || wrappers == frames.len() { frames } else { frames[wrappers..].into() }
     }

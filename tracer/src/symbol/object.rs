@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, path::Path};
 
-use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer, source::{Elf, Source}};
+use blazesym::symbolize::{
+    Input, Sym, Symbolized, Symbolizer,
+    source::{Elf, Source},
+};
 
 use super::{Place, Places};
 
@@ -50,7 +53,8 @@ impl LineTable {
             return *same;
         }
         let read = blazesym::helper::read_elf_build_id(Path::new(path)).ok().flatten();
-        let same = read.is_some_and(|it| it.iter().map(|it| format!("{it:02x}")).collect::<String>() == build_id);
+        let same =
+            read.is_some_and(|it| it.iter().map(|it| format!("{it:02x}")).collect::<String>() == build_id);
         self.same_build.insert(path.to_owned(), same);
         same
     }

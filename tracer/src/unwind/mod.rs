@@ -13,7 +13,9 @@ use std::collections::HashMap;
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindContext, UnwindSection as _};
 use rustc_hash::{FxBuildHasher, FxHashMap};
-use tracer_ebpf::unwind::{BLOCK_SHIFT, CFA_END, CFA_NONE, CFA_SIGNAL, CFA_UNSUPPORTED, Rule, find_row, row, rule_of};
+use tracer_ebpf::unwind::{
+    BLOCK_SHIFT, CFA_END, CFA_NONE, CFA_SIGNAL, CFA_UNSUPPORTED, Rule, find_row, row, rule_of,
+};
 
 use crate::elf::{Image, Section, Segment};
 
@@ -78,7 +80,9 @@ impl Table {
                 };
                 loop {
                     match table.next_row() {
-                        Ok(Some(cfi)) => rows.push(offset(cfi.start_address()), rule::translate(cfi, &eh_frame)),
+                        Ok(Some(cfi)) => {
+                            rows.push(offset(cfi.start_address()), rule::translate(cfi, &eh_frame))
+                        }
                         Ok(None) => break,
                         Err(_) => {
                             rows.push(offset(start), Rule { cfa: CFA_UNSUPPORTED, ..Rule::default() });
@@ -130,7 +134,9 @@ impl Table {
         let mut rows = Vec::with_capacity(self.packed_rows());
         // What is found for an offset before the first row.
         rows.push(row(start, none));
-        rows.extend(self.offsets.iter().zip(&self.rule_of_row).map(|(offset, it)| row(*offset, ids[*it as usize])));
+        rows.extend(
+            self.offsets.iter().zip(&self.rule_of_row).map(|(offset, it)| row(*offset, ids[*it as usize])),
+        );
         let count = self.packed_blocks();
         let mut blocks = Vec::with_capacity(count);
         let mut at = 0;

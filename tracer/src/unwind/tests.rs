@@ -46,7 +46,10 @@ fn every_row_of_a_real_object_is_found_as_gimli_finds_it() {
                 match oracle(section, address, &mut context) {
                     Some(expected) => assert_eq!(found, expected, "offset {offset:#x}"),
                     // Padding keeps the rule before it.
-                    None => assert!(found.cfa == CFA_NONE || offset == table.offsets[at + 1] - 1, "offset {offset:#x}"),
+                    None => assert!(
+                        found.cfa == CFA_NONE || offset == table.offsets[at + 1] - 1,
+                        "offset {offset:#x}"
+                    ),
                 }
             }
         }
