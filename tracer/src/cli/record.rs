@@ -201,7 +201,7 @@ fn describe_target(args: &Args) -> String {
 fn ring_size(text: &str) -> Result<u32, String> {
     let bytes = settings::size(text)?;
     match u32::try_from(bytes) {
-        Ok(it) if it.is_power_of_two() && it >= 1 << 16 && it <= 1 << 30 => Ok(it),
+        Ok(it) if it.is_power_of_two() && (1 << 16..=1 << 30).contains(&it) => Ok(it),
         _ => Err("must be a power of two between 64KiB and 1GiB".to_owned()),
     }
 }

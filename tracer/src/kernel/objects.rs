@@ -97,8 +97,7 @@ impl Objects {
         let Some(name) = command.first() else {
             return Err(StartError::TargetGone("no command given".to_owned()));
         };
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let Some(program) = closure::resolve_command(name, &path) else {
+        let Some(program) = closure::resolve_command(name, std::env::var_os("PATH").as_deref()) else {
             return Err(StartError::TargetGone(format!("command not found: {}", name.to_string_lossy())));
         };
         let mut facts =
@@ -333,11 +332,11 @@ impl Objects {
 }
 
 fn predicted(program: &Path) -> Vec<PathBuf> {
-    let variable = |name| std::env::var_os(name).unwrap_or_default();
     let environment = closure::SearchEnv {
-        ld_preload: variable("LD_PRELOAD"),
-        ld_library_path: variable("LD_LIBRARY_PATH"),
-        root: PathBuf::from("/"),
+        ld_preload: std::env::var_os("LD_PRELOAD"),
+        ld_library_path: std::env::var_os("LD_LIBRARY_PATH"),
+        root: PathBuf::new(),
     };
-    closure::predict(program, &environment, &|path| std::fs::read(path).ok())
+    let program = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
+    closure::predict(&program, &environment, &|path| std::fs::read(path).ok())
 }

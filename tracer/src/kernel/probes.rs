@@ -111,7 +111,7 @@ impl Probes {
                 Ok(()) => {
                     let placed = Placed {
                         path: object.path.clone(),
-                        function: function.name.clone(),
+                        function: function.name.to_owned(),
                         offset: function.site_offset(),
                         instruction: function.site.instruction.clone(),
                         single_step: function.site.is_single_step(),

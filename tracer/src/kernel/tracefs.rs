@@ -44,7 +44,7 @@ impl Format {
     }
 }
 
-/// A line reads `field:pid_t pid;	offset:8;	size:4;	signed:1;`.
+/// A line reads `field:pid_t pid; offset:8; size:4; signed:1;`.
 fn offset_in(text: &str, field: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut parts = line.trim().split(';').map(str::trim);

@@ -39,7 +39,7 @@ const QUEUE: usize = 64;
 enum Message {
     Modules(Vec<Module>),
     Process(ProcessId, Description),
-    Interval(Interval, HashMap<ProcessId, u64>),
+    Interval(Box<Interval>, HashMap<ProcessId, u64>),
     Mark(f64),
     Oom(ProcessId, u64),
     End(EndRow),
@@ -103,7 +103,7 @@ impl Recorder {
 
     /// An interval, with the resident bytes of the processes that live.
     pub fn interval(&mut self, interval: Interval, rss_bytes: HashMap<ProcessId, u64>) -> Result<()> {
-        self.send(Message::Interval(interval, rss_bytes))
+        self.send(Message::Interval(Box::new(interval), rss_bytes))
     }
 
     pub fn mark(&mut self, time_ns: u64) -> Result<()> {

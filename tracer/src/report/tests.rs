@@ -37,7 +37,10 @@ fn check(format: Format, query: &Query, expected: Expect) {
 
 #[test]
 fn text() {
-    check(Format::Text, &Query::default(), expect![[r#"
+    check(
+        Format::Text,
+        &Query::default(),
+        expect![[r#"
         a.jsonl.zst   4.0 s of tracing
         target   -p 7   on , 
         process  7 app   RSS 1.0 MiB -> 1.0 MiB   still running
@@ -60,12 +63,16 @@ fn text() {
                leak (app.c:34)  app
                main  app
                app+0x3000
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn text_of_nothing() {
-    check(Format::Text, &Query { pid: Some(8), ..Query::default() }, expect![[r#"
+    check(
+        Format::Text,
+        &Query { pid: Some(8), ..Query::default() },
+        expect![[r#"
         a.jsonl.zst   4.0 s of tracing
         target   -p 7   on , 
         live     0 B in 0 blocks   (allocated 0 B in 0 blocks, freed 0 B in 0 blocks)
@@ -73,20 +80,28 @@ fn text_of_nothing() {
                  1 truncated_stacks: distinct stacks of more than 127 frames
 
         No allocation was seen: the traced processes did not call the allocator.
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn folded() {
-    check(Format::Folded, &Query::default(), expect![[r#"
+    check(
+        Format::Folded,
+        &Query::default(),
+        expect![[r#"
         app;app+0x3000;main;cache 1000
         app;app+0x3000;main;leak;push 400
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn json() {
-    check(Format::Json, &Query { min_bytes: Some(1000), ..Query::default() }, expect![[r#"
+    check(
+        Format::Json,
+        &Query { min_bytes: Some(1000), ..Query::default() },
+        expect![[r#"
         {
           "schema": "alloctrace.report/1",
           "capture": {
@@ -232,5 +247,6 @@ fn json() {
             }
           ]
         }
-    "#]]);
+    "#]],
+    );
 }

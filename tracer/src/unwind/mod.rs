@@ -36,12 +36,16 @@ pub struct Table {
 impl Table {
     /// `None` if the file has no unwind information at all.
     pub fn from_image(image: &Image<'_>) -> Option<Self> {
-        Some(Self::from_eh_frame(image.eh_frame()?, &image.code_segments(), image.entry_offset()))
+        Some(Self::from_eh_frame(
+            image.eh_frame()?,
+            &image.segments().collect::<Vec<_>>(),
+            image.entry_offset(),
+        ))
     }
 
     /// Rows for everything that `section` describes and that lies in `segments`. `entry` is the file offset
     /// of the program's first instruction: nothing calls it, whether the section says so or not.
-    pub fn from_eh_frame(section: Section<'_>, segments: &[Segment], entry: Option<u32>) -> Self {
+    pub fn from_eh_frame(section: Section<'_>, segments: &[Segment], entry: Option<u64>) -> Self {
         let mut rows = compact::Rows::default();
         let mut skipped_functions = 0;
         let eh_frame = EhFrame::new(section.data, LittleEndian);
@@ -94,7 +98,7 @@ impl Table {
             }
             rows.end(offset(end));
         }
-        if let Some(entry) = entry {
+        if let Some(entry) = entry.and_then(|it| u32::try_from(it).ok()) {
             rows.push_if_uncovered(entry, MAX_START_BYTES, Rule { cfa: CFA_END, ..Rule::default() });
         }
         let (offsets, rule_of_row, rules) = rows.finish();
@@ -155,7 +159,7 @@ impl Table {
 /// below 4 GiB.
 fn shift(segments: &[Segment], start: u64, end: u64) -> Option<u64> {
     let segment =
-        segments.iter().find(|it| start >= it.address && end > start && end <= it.address + it.size_bytes)?;
+        segments.iter().find(|it| start >= it.address && end > start && end <= it.address + it.file_size)?;
     let shift = segment.address.wrapping_sub(segment.file_offset);
     (end.wrapping_sub(shift) <= u32::MAX as u64).then_some(shift)
 }
