@@ -24,12 +24,10 @@ use crate::{
 /// Threads that can be preempted in the middle of a walk on one CPU; user space sizes the map by it.
 pub(crate) const SLOTS_PER_CPU: u32 = tracer_ebpf::config::SCRATCH_PER_CPU;
 
-/// Bytes that are copied before the walk: a page holds 27 frames of ordinary code (measured mean
-/// 150 bytes a frame).
-const WINDOW_BYTES: u32 = 4096;
+/// Bytes that are copied at a time: a dozen frames of ordinary code (measured mean 150 bytes a frame).
+const WINDOW_BYTES: u64 = 2048;
 
-/// Near the upper end of a thread's stack, a page may not be there.
-const SMALL_WINDOW_BYTES: u32 = 512;
+const PAGE_BYTES: u64 = 4096;
 
 const STACK_WORDS: usize = size_of::<Stack>() / 8;
 const HEADER_WORDS: usize = STACK_WORDS - MAX_FRAMES;
@@ -85,7 +83,7 @@ fn walk(scratch: &mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
     scratch.generation = PROCESSES.get(process).map_or(0, |it| it.generation);
     scratch.last.end = 0;
     scratch.record.stack.count = 0;
-    fill_window(scratch, WINDOW_BYTES);
+    scratch.window_bytes = 0;
 
     let mut slot = slot;
     // SAFETY: the callback has the signature that the helper wants, and `slot` outlives the call.
@@ -94,18 +92,21 @@ fn walk(scratch: &mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
     if scratch.stop == Stop::Pending as u32 { send_raw(scratch) } else { send(scratch) }
 }
 
-/// Copies the stack from the walk's present position.
+/// Copies the stack from the walk's present position on, but not beyond its page: the next one need not
+/// be there, and a fault costs more than the whole walk.
 #[inline(always)]
-fn fill_window(scratch: &mut Scratch, bytes: u32) {
+fn move_window(scratch: &mut Scratch) {
+    let bytes = (PAGE_BYTES - (scratch.sp & (PAGE_BYTES - 1))).min(WINDOW_BYTES);
+    copy_window(scratch, bytes as u32);
+}
+
+/// Copies `bytes` of the stack; false if one of them is not there.
+#[inline(always)]
+fn copy_window(scratch: &mut Scratch, bytes: u32) -> bool {
     scratch.window_base = scratch.sp;
-    let to = scratch.record.window.as_mut_ptr();
-    scratch.window_bytes = if user::copy(to, bytes, scratch.sp) {
-        bytes as u64
-    } else if user::copy(to, SMALL_WINDOW_BYTES, scratch.sp) {
-        SMALL_WINDOW_BYTES as u64
-    } else {
-        0
-    };
+    let copied = user::copy(scratch.record.window.as_mut_ptr(), bytes, scratch.sp);
+    scratch.window_bytes = if copied { bytes as u64 } else { 0 };
+    copied
 }
 
 /// One frame; the callback of `bpf_loop`, so that the verifier follows it once. 1 ends the walk.
@@ -150,11 +151,14 @@ fn caller(scratch: &mut Scratch) -> Result<(), Stop> {
     scratch.record.stack.count = count as u32 + 1;
     scratch.hash = mix(scratch.hash, frame.0);
 
+    if regs.sp.wrapping_sub(scratch.window_base) >= scratch.window_bytes {
+        move_window(scratch);
+    }
     let (base, bytes) = (scratch.window_base, scratch.window_bytes);
     let window = &scratch.record.window;
     let next = unwind::step(regs, rule?, |address| {
         let at = address.wrapping_sub(base);
-        if at & 7 == 0 && at.wrapping_add(8) <= bytes && at < WINDOW_BYTES as u64 {
+        if at & 7 == 0 && at.wrapping_add(8) <= bytes && at < WINDOW_BYTES {
             window.get((at >> 3) as usize).copied()
         } else {
             user::word(address)
@@ -213,9 +217,8 @@ fn send(scratch: &mut Scratch) -> u64 {
 /// Hands an unfinished walk to user space. Its key is used once, and is even where others are odd.
 #[inline(always)]
 fn send_raw(scratch: &mut Scratch) -> u64 {
-    fill_window(scratch, RAW_WINDOW_BYTES as u32);
-    if scratch.window_bytes == SMALL_WINDOW_BYTES as u64 {
-        fill_window(scratch, WINDOW_BYTES);
+    if !copy_window(scratch, RAW_WINDOW_BYTES as u32) && !copy_window(scratch, PAGE_BYTES as u32) {
+        move_window(scratch);
     }
     let (_, tid) = user::current_ids();
     let key = mix(mix(scratch.hash, tid as u64), crate::emit::now_ns()) & !1;
