@@ -64,8 +64,7 @@ pub(crate) fn stack(process: u32, from: Regs) -> u64 {
         // SAFETY: a map value; no other reference to this field exists.
         let busy = unsafe { &raw mut (*scratch).busy };
         if sync::claim(busy) {
-            // SAFETY: the claim makes this the only reference.
-            let key = walk(unsafe { &mut *scratch }, slot, process, from);
+            let key = walk(scratch, slot, process, from);
             sync::release(busy);
             return key;
         }
@@ -74,8 +73,24 @@ pub(crate) fn stack(process: u32, from: Regs) -> u64 {
     0
 }
 
+/// A walk in a place that is claimed. The callback makes a reference of its own: none may be held here
+/// meanwhile, or the compiler would take what is in it for unchanged.
 #[inline(always)]
-fn walk(scratch: &mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
+fn walk(scratch: *mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
+    // SAFETY: the claim makes this the only reference.
+    begin(unsafe { &mut *scratch }, process, from);
+
+    let mut slot = slot;
+    // SAFETY: the callback has the signature that the helper wants, and `slot` outlives the call.
+    unsafe { bpf_loop(MAX_FRAMES as u32 + 1, next_frame as *mut c_void, (&raw mut slot).cast(), 0) };
+
+    // SAFETY: as above; the callback's reference ended with the loop.
+    let scratch = unsafe { &mut *scratch };
+    if scratch.stop == Stop::Pending as u32 { send_raw(scratch) } else { send(scratch) }
+}
+
+#[inline(always)]
+fn begin(scratch: &mut Scratch, process: u32, from: Regs) {
     (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
     scratch.stop = Stop::Truncated as u32;
     scratch.hash = 0;
@@ -84,12 +99,6 @@ fn walk(scratch: &mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
     scratch.last.end = 0;
     scratch.record.stack.count = 0;
     scratch.window_bytes = 0;
-
-    let mut slot = slot;
-    // SAFETY: the callback has the signature that the helper wants, and `slot` outlives the call.
-    unsafe { bpf_loop(MAX_FRAMES as u32 + 1, next_frame as *mut c_void, (&raw mut slot).cast(), 0) };
-
-    if scratch.stop == Stop::Pending as u32 { send_raw(scratch) } else { send(scratch) }
 }
 
 /// Copies the stack from the walk's present position on, but not beyond its page: the next one need not
