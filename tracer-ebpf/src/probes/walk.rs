@@ -47,8 +47,11 @@ pub(crate) struct Scratch {
     window_bytes: u64,
     pub(crate) process: u32,
     pub(crate) generation: u32,
-    /// Where the frame before was found; most callers lie in the same object.
+    /// Where the frame before was found; most callers lie in the same object. It and the next hold as
+    /// long as process and generation do, over many walks.
     pub(crate) last: Mapped,
+    /// Where the one before that was found: stacks alternate between a program and a library.
+    pub(crate) other: Mapped,
     record: RawStack,
 }
 
@@ -94,9 +97,11 @@ fn begin(scratch: &mut Scratch, process: u32, from: Regs) {
     (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
     scratch.stop = Stop::Truncated as u32;
     scratch.hash = 0;
-    scratch.process = process;
-    scratch.generation = PROCESSES.get(process).map_or(0, |it| it.generation);
-    scratch.last.end = 0;
+    let generation = PROCESSES.get(process).map_or(0, |it| it.generation);
+    if (scratch.process, scratch.generation) != (process, generation) {
+        (scratch.process, scratch.generation) = (process, generation);
+        (scratch.last.end, scratch.other.end) = (0, 0);
+    }
     scratch.record.stack.count = 0;
     scratch.window_bytes = 0;
 }
@@ -183,7 +188,8 @@ fn caller(scratch: &mut Scratch) -> Result<(), Stop> {
 fn rule(object: u32, offset: u32) -> Result<Rule, Stop> {
     const NUMBER_BITS: u32 = 16;
     let place = (object as u64) << 48 | (offset as u64) << NUMBER_BITS;
-    let recent = RECENT.get_ptr_mut((mix(0, place) >> 32) as u32 & (RECENT_ENTRIES - 1)).ok_or(Stop::NoTable)?;
+    let recent =
+        RECENT.get_ptr_mut((mix(0, place) >> 32) as u32 & (RECENT_ENTRIES - 1)).ok_or(Stop::NoTable)?;
     // SAFETY: a map value; a word is written whole, so that whoever wrote it last, it says what it means.
     let known = unsafe { recent.read_volatile() };
     if known >> NUMBER_BITS == place >> NUMBER_BITS {
