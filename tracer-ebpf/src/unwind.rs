@@ -118,6 +118,20 @@ impl Stop {
     pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.get(code as usize).copied()
     }
+
+    /// As captures and reports have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Truncated => "truncated",
+            Self::NoMapping => "no_mapping",
+            Self::NoTable => "no_table",
+            Self::Unsupported => "unsupported",
+            Self::Unreadable => "unreadable",
+            Self::Pending => "pending",
+            Self::Gone => "gone",
+        }
+    }
 }
 
 /// Packs a row: `offset` in its file, `rule` in the common table of rules.

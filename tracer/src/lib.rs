@@ -5,20 +5,20 @@
 //! into a [`capture`]; a capture is read into a [`profile::Profile`]; a profile is written as a [`report`].
 #![deny(unsafe_code)]
 
-pub mod event;
 pub mod cost;
+pub mod event;
 pub mod interval;
 
-pub mod elf;
-pub mod unwind;
-pub mod kernel;
-pub mod heap;
-pub mod symbol;
 pub mod capture;
+pub mod cli;
+pub mod elf;
+pub mod heap;
+pub mod kernel;
+pub mod live;
 pub mod profile;
 pub mod report;
-pub mod live;
-pub mod cli;
+pub mod symbol;
+pub mod unwind;
 
 #[doc(hidden)]
 pub mod script;

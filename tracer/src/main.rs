@@ -1,7 +1,5 @@
 //! The `alloctrace` command: parse, run, say what went wrong, choose the exit code.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    ExitCode::SUCCESS
+fn main() -> std::process::ExitCode {
+    alloctrace::cli::main()
 }

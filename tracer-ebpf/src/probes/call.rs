@@ -101,7 +101,9 @@ pub(crate) fn leave(ctx: &RetProbeContext) -> Option<()> {
 /// A block is being freed. Inside `realloc`, the block being resized is `realloc`'s business.
 #[inline(always)]
 pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
-    let address = user::Arguments::of(ctx).at(1);
+    // SAFETY: the context is the program's own.
+    let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.regs.cast()) });
+    let address = user::Arguments::of(ctx).at(cookie.old());
     if address == 0 {
         return None;
     }

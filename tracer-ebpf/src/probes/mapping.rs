@@ -4,7 +4,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{bindings::{BPF_NOEXIST, task_struct}, helpers::generated::bpf_find_vma};
+use aya_ebpf::{
+    bindings::{BPF_NOEXIST, task_struct},
+    helpers::generated::bpf_find_vma,
+};
 use tracer_ebpf::{
     config::Config,
     loss::Loss,
@@ -52,6 +55,10 @@ pub(crate) fn find(scratch: &mut Scratch, address: u64) -> Result<(), Stop> {
     if address >= scratch.last.start && address < scratch.last.end {
         return Ok(());
     }
+    core::mem::swap(&mut scratch.last, &mut scratch.other);
+    if address >= scratch.last.start && address < scratch.last.end {
+        return Ok(());
+    }
     let key = PageKey { process: scratch.process, generation: scratch.generation, page: address >> 12 };
     if let Some(mapped) = PAGES.get_ptr(key) {
         // SAFETY: a cached value may be replaced by another page's at any time; the range check below
@@ -76,8 +83,13 @@ pub(crate) fn resolve(process: u32, generation: u32, address: u64) -> Result<Map
     }
     let mut key = ObjectKey { dev: vma.dev, ino: vma.ino };
     let file_offset = vma.page_offset << 12;
-    let mut mapped =
-        Mapped { start: vma.start, end: vma.end, file_delta: file_offset.wrapping_sub(vma.start), object: 0, pad: 0 };
+    let mut mapped = Mapped {
+        start: vma.start,
+        end: vma.end,
+        file_delta: file_offset.wrapping_sub(vma.start),
+        object: 0,
+        pad: 0,
+    };
     if vma.file == 0 {
         if !is_vdso(vma.start) {
             mapped.file_delta = 0;

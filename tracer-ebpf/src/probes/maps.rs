@@ -48,7 +48,8 @@ pub(crate) static PAGES: LruHashMap<PageKey, Mapped> = LruHashMap::with_max_entr
 
 /// Object numbers by device and inode.
 #[map]
-pub(crate) static OBJECTS: HashMap<ObjectKey, u32> = HashMap::with_max_entries(MAX_OBJECTS, BPF_F_NO_PREALLOC);
+pub(crate) static OBJECTS: HashMap<ObjectKey, u32> =
+    HashMap::with_max_entries(MAX_OBJECTS, BPF_F_NO_PREALLOC);
 
 /// By object number.
 #[map]
@@ -71,6 +72,14 @@ pub(crate) fn word(pairs: &Array<Pair>, at: u32) -> Option<u32> {
     let pair = pairs.get(at >> 1)?;
     Some(if at & 1 == 0 { pair[0] } else { pair[1] })
 }
+
+/// More return addresses than all but the largest programs allocate through: 512 KiB.
+pub(crate) const RECENT_ENTRIES: u32 = 1 << 16;
+
+/// A cache of rules by place: object number (16 bits), file offset (32) and rule number (16) in one word.
+/// What an object's table says never changes.
+#[map]
+pub(crate) static RECENT: Array<u64> = Array::with_max_entries(RECENT_ENTRIES, 0);
 
 /// Distinct rules of all objects: the largest binaries measured have under 1,000.
 #[map]

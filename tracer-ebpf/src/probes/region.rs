@@ -64,7 +64,8 @@ fn end(ctx: &TracePointContext, thread: &mut Thread) -> Option<(Syscall, u64)> {
 #[inline(always)]
 pub(crate) fn enter_mmap(ctx: &TracePointContext) -> Option<()> {
     let thread = thread::current()?;
-    let (size_bytes, protection, flags) = (syscall_word::<1>(ctx), syscall_word::<2>(ctx), syscall_word::<3>(ctx));
+    let (size_bytes, protection, flags) =
+        (syscall_word::<1>(ctx), syscall_word::<2>(ctx), syscall_word::<3>(ctx));
     let anonymous = flags & MAP_ANONYMOUS != 0;
     begin(thread, anonymous);
     let fixed = flags & MAP_FIXED != 0;

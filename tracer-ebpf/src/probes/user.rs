@@ -70,7 +70,14 @@ impl Arguments {
         // SAFETY: the context of a uprobe is a `pt_regs`.
         let read = |field: *const u64| unsafe { field.read_volatile() };
         // SAFETY: as above; no reference is made.
-        let regs = unsafe { [&raw const (*ctx.regs).rdi, &raw const (*ctx.regs).rsi, &raw const (*ctx.regs).rdx, &raw const (*ctx.regs).rcx] };
+        let regs = unsafe {
+            [
+                &raw const (*ctx.regs).rdi,
+                &raw const (*ctx.regs).rsi,
+                &raw const (*ctx.regs).rdx,
+                &raw const (*ctx.regs).rcx,
+            ]
+        };
         Self(regs.map(read))
     }
 

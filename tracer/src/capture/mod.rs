@@ -27,7 +27,7 @@ mod tests;
 pub use self::{
     reader::{Error, Recording, read},
     rows::*,
-    writer::Writer,
+    writer::{Writer, seconds},
 };
 
 /// The `schema` of the header; the number rises when an older reader would misunderstand.

@@ -3,7 +3,8 @@
 use super::*;
 
 fn small() -> (Vec<u8>, Recording) {
-    let header = Header { schema: SCHEMA.to_owned(), target: "-p 7".to_owned(), interval_s: 1.0, ..Header::default() };
+    let header =
+        Header { schema: SCHEMA.to_owned(), target: "-p 7".to_owned(), interval_s: 1.0, ..Header::default() };
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes, header.clone(), 0).unwrap();
     let module = ModuleRow { id: 1, path: "/bin/app".to_owned(), build_id: Some("ab".to_owned()) };
@@ -15,7 +16,8 @@ fn small() -> (Vec<u8>, Recording) {
     writer.row(&Row::Module(module)).unwrap();
     writer.row(&Row::Stack(stack)).unwrap();
     for t_s in [1.0, 2.0] {
-        let site = SiteRow { via: "malloc".to_owned(), allocated_bytes: t_s as i64 * 64, ..SiteRow::default() };
+        let site =
+            SiteRow { via: "malloc".to_owned(), allocated_bytes: t_s as i64 * 64, ..SiteRow::default() };
         let interval = IntervalRow { t_s, sites: vec![site], ..IntervalRow::default() };
         recording.intervals.push(interval.clone());
         writer.row(&Row::Interval(interval)).unwrap();

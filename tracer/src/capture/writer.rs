@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::{Header, IntervalRow, ProcessRow, ProcessSample, Row, rows::{CohortRow, EndedRow, SiteRow}};
+use super::{
+    Header, IntervalRow, ProcessRow, ProcessSample, Row,
+    rows::{CohortRow, EndedRow, SiteRow},
+};
 use crate::{
     event::ProcessId,
     interval::{Cohort, Ended, Interval, ProcessState, SiteState},
@@ -56,12 +59,15 @@ impl<W: Write> Writer<W> {
 
     /// Seconds since tracing began.
     pub fn seconds(&self, time_ns: u64) -> f64 {
-        // Milliseconds: what a person or a plot can use.
-        (time_ns.saturating_sub(self.started_ns) / 1_000_000) as f64 / 1e3
+        seconds(self.started_ns, time_ns)
     }
 
     /// The row of an interval; `rss_bytes` gives the resident bytes of the processes that live.
-    pub fn interval_row(&self, interval: &Interval, rss_bytes: impl Fn(ProcessId) -> Option<u64>) -> IntervalRow {
+    pub fn interval_row(
+        &self,
+        interval: &Interval,
+        rss_bytes: impl Fn(ProcessId) -> Option<u64>,
+    ) -> IntervalRow {
         IntervalRow {
             t_s: self.seconds(interval.time_ns),
             processes: interval.processes.iter().map(|it| sample(it, rss_bytes(it.id))).collect(),
@@ -97,7 +103,11 @@ impl<W: Write> Writer<W> {
 
     /// The row of a process; what is not in `state` is for the caller to fill in.
     pub fn process_row(&self, state: &ProcessState) -> ProcessRow {
-        let ended = |it: Ended| EndedRow { t_s: self.seconds(it.time_ns), how: it.how.name().to_owned(), code: it.code };
+        let ended = |it: Ended| EndedRow {
+            t_s: self.seconds(it.time_ns),
+            how: it.how.name().to_owned(),
+            code: it.code,
+        };
         ProcessRow {
             id: state.id.0,
             pid: state.tgid,
@@ -108,6 +118,11 @@ impl<W: Write> Writer<W> {
             ..ProcessRow::default()
         }
     }
+}
+
+/// Seconds from `started_ns` to `time_ns`, in milliseconds: what a person or a plot can use.
+pub fn seconds(started_ns: u64, time_ns: u64) -> f64 {
+    (time_ns.saturating_sub(started_ns) / 1_000_000) as f64 / 1e3
 }
 
 fn sample(state: &ProcessState, rss_bytes: Option<u64>) -> ProcessSample {

@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let mut child = Command::new("/proc/self/exe").arg(LEAK_COMMAND).stdin(Stdio::piped()).spawn()?;
+    let mut child = Command::new(std::env::current_exe()?).arg(LEAK_COMMAND).stdin(Stdio::piped()).spawn()?;
     eprintln!(
         "alloctrace: process {} runs and forgets some of what it allocates; attaching to it as to any other",
         child.id()
@@ -35,7 +35,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let path = recorded?;
     let mut out = io::stdout().lock();
     writeln!(out, "\nThe same capture in other forms:")?;
-    for (format, what) in [("json", "every site, for programs"), ("folded", "one line a stack, for flamegraphs")] {
+    for (format, what) in
+        [("json", "every site, for programs"), ("folded", "one line a stack, for flamegraphs")]
+    {
         writeln!(out, "  alloctrace report {} --format {format:<7}  {what}", path.display())?;
     }
     Ok(ExitCode::SUCCESS)

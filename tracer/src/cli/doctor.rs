@@ -35,5 +35,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
         writeln!(out, "{}", if fine { "\nThis machine can trace." } else { "\nThis machine cannot trace." })?;
     }
-    if fine { Ok(ExitCode::SUCCESS) } else { Err(Failure::kernel("something that tracing needs is missing".to_owned())) }
+    if fine {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(Failure::kernel("something that tracing needs is missing".to_owned()))
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -10,7 +10,11 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{exit::Failure, report, settings::{self, TargetArgs}};
+use super::{
+    exit::Failure,
+    report,
+    settings::{self, TargetArgs},
+};
 use crate::{
     kernel::{Kernel, Launched, Programs, Settings, Target, process},
     live::{self, About, Options, Recorder, Run},
@@ -21,8 +25,10 @@ use crate::{
 ///
 /// An attached process is never stopped or signalled. Ctrl-C ends the recording, not the process.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  alloctrace record -p 1234 -d 60s\n  alloctrace record -o leak.jsonl.zst -- ./server --port 80\n\n\
-    Signals: SIGINT and SIGTERM end the recording; SIGUSR1 takes an interval now; SIGUSR2 places a mark.")]
+#[command(
+    after_help = "Examples:\n  alloctrace record -p 1234 -d 60s\n  alloctrace record -o leak.jsonl.zst -- ./server --port 80\n\n\
+    Signals: SIGINT and SIGTERM end the recording; SIGUSR1 takes an interval now; SIGUSR2 places a mark."
+)]
 pub(super) struct Args {
     #[command(flatten)]
     target: TargetArgs,
@@ -120,7 +126,9 @@ fn record(args: &Args) -> Result<PathBuf, Failure> {
             }
         };
         if follow {
-            log::info!("children are followed: other processes with the same C library pay for the traps too");
+            log::info!(
+                "children are followed: other processes with the same C library pay for the traps too"
+            );
         }
         let about = About {
             started: now.to_string(),
@@ -152,9 +160,14 @@ impl Output {
         let existed = path.exists();
         let mut options = OpenOptions::new();
         options.write(true).truncate(true);
-        if force { options.create(true) } else { options.create_new(true) };
+        if force {
+            options.create(true)
+        } else {
+            options.create_new(true)
+        };
         let file = options.open(path).with_context(|| {
-            let hint = if existed && !force { " (give another name with -o, or --force to overwrite)" } else { "" };
+            let hint =
+                if existed && !force { " (give another name with -o, or --force to overwrite)" } else { "" };
             format!("create the capture {}{hint}", path.display())
         })?;
         Ok(Self { file, path: path.to_owned(), existed })
@@ -188,7 +201,7 @@ fn describe_target(args: &Args) -> String {
 fn ring_size(text: &str) -> Result<u32, String> {
     let bytes = settings::size(text)?;
     match u32::try_from(bytes) {
-        Ok(it) if it.is_power_of_two() && it >= 1 << 16 && it <= 1 << 30 => Ok(it),
+        Ok(it) if it.is_power_of_two() && (1 << 16..=1 << 30).contains(&it) => Ok(it),
         _ => Err("must be a power of two between 64KiB and 1GiB".to_owned()),
     }
 }

@@ -1,131 +1,107 @@
-//! The allocator functions: which there are, what their arguments mean, and where a file defines them.
+//! THE table of allocator functions, and where in an object they are.
+//!
+//! An object is an allocator if it defines `malloc` and `free`: glibc, musl (whose loader *is* its
+//! libc), and the libraries of jemalloc, tcmalloc and mimalloc all do, and so does a program that is
+//! linked statically with any of them. An object that only wraps one of the two is left alone.
 
 use tracer_ebpf::call::{Cookie, Roles, Via};
 
-use super::{Image, site::{self, Site}};
+use super::{
+    Image,
+    site::{self, Needs, Site},
+};
 
-/// What a call of the function does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a function hands out a block or takes one back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     Alloc,
     Free,
 }
 
-/// A known function: its argument positions are counted from 1.
+/// A function of the C interface to memory.
+#[derive(Clone, Copy, Debug)]
 struct Known {
     name: &'static str,
     via: Via,
     roles: Roles,
 }
 
-const fn alloc(name: &'static str, via: Via, size: u8, count: u8, old: u8, out: u8) -> Known {
-    Known { name, via, roles: Roles { size, count, old, out } }
-}
+const NONE: Roles = Roles { size: 0, count: 0, old: 0, out: 0 };
 
-const fn free(name: &'static str) -> Known {
-    Known { name, via: Via::Free, roles: Roles { size: 0, count: 0, old: 0, out: 0 } }
-}
-
-/// ISO C, POSIX and what C libraries have besides. Where several names share their code, the first here
-/// is the one that is shown.
+/// Of names that share their code, the one that comes first here is shown: standard names do.
 ///
-/// `reallocarray` is left out: it ends in a call of `realloc`, or a jump to it, in every known library.
-const KNOWN: [Known; 13] = [
-    alloc("malloc", Via::Malloc, 1, 0, 0, 0),
-    alloc("calloc", Via::Calloc, 1, 2, 0, 0),
-    alloc("realloc", Via::Realloc, 2, 0, 1, 0),
-    alloc("posix_memalign", Via::PosixMemalign, 3, 0, 0, 1),
-    alloc("aligned_alloc", Via::AlignedAlloc, 2, 0, 0, 0),
-    alloc("memalign", Via::Memalign, 2, 0, 0, 0),
-    alloc("valloc", Via::Valloc, 1, 0, 0, 0),
-    alloc("pvalloc", Via::Pvalloc, 1, 0, 0, 0),
-    free("free"),
-    free("cfree"),
-    free("free_sized"),
-    free("free_aligned_sized"),
-    free("__libc_free"),
+/// `reallocarray` is missing on purpose. It computes the product and then calls or jumps to `realloc`
+/// (glibc 2.36 and musl 1.2: `jmp realloc@plt`), which tells all there is to tell. After such a jump
+/// both functions would return through one return address: two return probes for one call.
+const TABLE: &[Known] = &[
+    Known { name: "malloc", via: Via::Malloc, roles: Roles { size: 1, ..NONE } },
+    Known { name: "calloc", via: Via::Calloc, roles: Roles { count: 1, size: 2, ..NONE } },
+    Known { name: "realloc", via: Via::Realloc, roles: Roles { old: 1, size: 2, ..NONE } },
+    Known { name: "posix_memalign", via: Via::PosixMemalign, roles: Roles { out: 1, size: 3, ..NONE } },
+    Known { name: "aligned_alloc", via: Via::AlignedAlloc, roles: Roles { size: 2, ..NONE } },
+    Known { name: "memalign", via: Via::Memalign, roles: Roles { size: 2, ..NONE } },
+    Known { name: "valloc", via: Via::Valloc, roles: Roles { size: 1, ..NONE } },
+    Known { name: "pvalloc", via: Via::Pvalloc, roles: Roles { size: 1, ..NONE } },
+    Known { name: "free", via: Via::Free, roles: Roles { old: 1, ..NONE } },
+    // C23; glibc 2.43, jemalloc 5.3.1.
+    Known { name: "free_sized", via: Via::Free, roles: Roles { old: 1, ..NONE } },
+    Known { name: "free_aligned_sized", via: Via::Free, roles: Roles { old: 1, ..NONE } },
+    // glibc before 2.26; later ones keep it for old programs.
+    Known { name: "cfree", via: Via::Free, roles: Roles { old: 1, ..NONE } },
 ];
 
-/// A function to probe.
+/// An allocator function in an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    pub name: String,
+    pub name: &'static str,
     pub via: Via,
     pub role: Role,
-    pub roles: Roles,
     /// Of its first instruction.
     pub file_offset: u64,
     pub site: Site,
 }
 
 impl Function {
-    /// Where in the file the probe goes.
+    /// Where in the file its probes go.
     pub fn site_offset(&self) -> u64 {
-        self.file_offset + self.site.offset as u64
+        self.file_offset + u64::from(self.site.offset)
     }
 
-    /// What its probes are told.
+    /// What its probes are told. It belongs to the site, where arguments may lie elsewhere than at
+    /// the entry.
     pub fn cookie(&self) -> Cookie {
-        Cookie::new(self.via, self.roles)
+        Cookie::new(self.via, self.site.roles)
     }
 }
 
-/// The allocator functions that the file defines, one for each distinct place; none unless it defines at
-/// least `malloc` and `free`: a file with only some of them is a wrapper around another's.
+/// Bytes that are looked at of a function that does not state its size.
+const UNKNOWN_SIZE_BYTES: u64 = 64;
+
+/// The allocator functions that `image` defines, one per distinct address, in the order of the table;
+/// none if it is no allocator.
 pub fn find(image: &Image<'_>) -> Vec<Function> {
-    let mut found: Vec<(usize, u64, u64)> = image
+    let mut found: Vec<(usize, Function)> = image
         .functions()
-        .filter_map(|(name, address, size)| Some((KNOWN.iter().position(|it| it.name == name)?, address, size)))
+        .into_iter()
+        .filter_map(|symbol| {
+            let index = TABLE.iter().position(|it| it.name.as_bytes() == symbol.name)?;
+            let Known { name, via, roles } = TABLE[index];
+            let role = if via == Via::Free { Role::Free } else { Role::Alloc };
+            let code = image.at(symbol.address)?;
+            let size = if symbol.size == 0 { UNKNOWN_SIZE_BYTES } else { symbol.size };
+            let code = &code[..code.len().min(usize::try_from(size).ok()?)];
+            let site = site::choose(code, Needs { roles, non_null: role == Role::Free });
+            let file_offset = image.file_offset(symbol.address)?;
+            Some((index, Function { name, via, role, file_offset, site }))
+        })
         .collect();
-    found.sort_unstable();
-    let defines = |name| found.iter().any(|(at, ..)| KNOWN[*at].name == name);
-    if !defines("malloc") || !defines("free") {
+
+    let defines = |name: &str| found.iter().any(|(_, it)| it.name == name);
+    if !(defines("malloc") && defines("free")) {
         return Vec::new();
     }
-    let mut functions: Vec<Function> = Vec::new();
-    for (known, address, size) in found {
-        let (Some(file_offset), Some(code)) = (image.file_offset(address), image.bytes_at(address)) else { continue };
-        // Aliases share their code; probing it twice would count every call twice.
-        if functions.iter().any(|it| it.file_offset == file_offset) {
-            continue;
-        }
-        let known = &KNOWN[known];
-        let size = if size == 0 { site::UNKNOWN_SIZE_BYTES } else { size as usize };
-        let role = if known.via == Via::Free { Role::Free } else { Role::Alloc };
-        let site = site::choose(&code[..size.min(code.len())]);
-        let (name, via, roles) = (known.name.to_owned(), known.via, known.roles);
-        functions.push(Function { name, via, role, roles, file_offset, site });
-    }
-    functions
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The C library that this test runs with.
-    fn own_libc() -> Vec<u8> {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let path = maps.split_whitespace().find(|it| it.contains("libc.so")).expect("a shared C library");
-        std::fs::read(path).unwrap()
-    }
-
-    #[test]
-    fn every_function_of_the_c_library_has_a_cheap_site() {
-        let bytes = own_libc();
-        let functions = find(&Image::parse(&bytes).unwrap());
-        for name in ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "valloc", "pvalloc", "free"] {
-            let function = functions.iter().find(|it| it.name == name).unwrap_or_else(|| panic!("no {name}"));
-            assert!(!function.site.is_single_step(), "{function:?}");
-        }
-        let mut offsets: Vec<u64> = functions.iter().map(|it| it.file_offset).collect();
-        offsets.dedup();
-        assert_eq!(offsets.len(), functions.len(), "one probe for each place");
-    }
-
-    #[test]
-    fn an_importer_of_malloc_is_no_allocator() {
-        let bytes = std::fs::read("/bin/ls").unwrap();
-        assert_eq!(find(&Image::parse(&bytes).unwrap()), []);
-    }
+    found.sort_by_key(|(index, it)| (it.file_offset, *index));
+    found.dedup_by_key(|(_, it)| it.file_offset);
+    found.sort_by_key(|(index, it)| (*index, it.file_offset));
+    found.into_iter().map(|(_, it)| it).collect()
 }

@@ -1,176 +1,257 @@
-//! What a command will load: a prediction, so that probes and unwinding tables are in place before it
-//! runs. What it misses is found when it is mapped.
+//! Which objects a command will map, told before it runs, so that probes can be there first.
+//!
+//! A prediction: it follows `ld.so(8)` and musl's loader, but what is missing is left out, and what
+//! is asked for at run time (`dlopen`, a script that starts `env`) is not known. Libraries for newer
+//! processors count as loaded; a probe in a file that nobody maps costs nothing. Not followed:
+//! `$LIB` and `$PLATFORM`, relative library directories, the secure mode of set-user-ID programs.
+//!
+//! Files are read through a closure; [`resolve_command`] alone looks at the file system.
 
 use std::{
+    collections::{HashSet, VecDeque},
     ffi::{OsStr, OsString},
-    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+    fs,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use object::elf;
+use super::{Image, ld_cache};
 
-use super::Image;
+/// The kernel follows so many `#!` lines before it answers ELOOP (`exec_binprm` in `fs/exec.c`).
+const INTERPRETER_DEPTH: usize = 5;
 
-/// What the dynamic loader will look at (ld.so(8)).
+/// Where glibc's loader looks at last: Debian's directories and everybody else's.
+const GLIBC_DIRECTORIES: &str =
+    "/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu:/lib64:/usr/lib64:/lib:/usr/lib";
+/// The same for musl, if its path file is missing.
+const MUSL_DIRECTORIES: &str = "/lib:/usr/local/lib:/usr/lib";
+const MUSL_PATH_FILE: &str = "/etc/ld-musl-x86_64.path";
+
+/// What decides the search apart from the objects themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchEnv {
-    pub ld_preload: OsString,
-    pub ld_library_path: OsString,
-    /// Normally `/`.
+    /// `LD_PRELOAD` of the command.
+    pub ld_preload: Option<OsString>,
+    /// `LD_LIBRARY_PATH` of the command.
+    pub ld_library_path: Option<OsString>,
+    /// The root directory of the command as seen from here, such as `/proc/PID/root`; empty for ours.
     pub root: PathBuf,
 }
 
-/// Searched last, in this order.
-const DEFAULT_DIRECTORIES: [&str; 6] =
-    ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"];
+/// The objects that `exe` will map, itself first, as paths that can be opened from here (below
+/// `env.root`). Empty if it cannot be run.
+///
+/// `exe` is an absolute path as the command sees it, with links resolved, because `$ORIGIN` means the
+/// directory of the real file. `open` gives a file's bytes, or `None` if there is no such file.
+pub fn predict<B: AsRef<[u8]>>(
+    exe: &Path,
+    env: &SearchEnv,
+    open: &dyn Fn(&Path) -> Option<B>,
+) -> Vec<PathBuf> {
+    let mut exe = exe.to_owned();
+    for _ in 0..INTERPRETER_DEPTH {
+        let Some(bytes) = open(&below(&env.root, &exe)) else { return Vec::new() };
+        match shebang(bytes.as_ref()) {
+            Some(interpreter) => exe = interpreter,
+            None => return Search::new(env, open).run(exe, bytes.as_ref()),
+        }
+    }
+    Vec::new()
+}
 
-/// Scripts that name scripts: the kernel follows four levels (`exec_binprm`, fs/exec.c).
-const MAX_SCRIPTS: usize = 4;
-
-/// The program file that a command name means, by the rules of `execvp(3)`.
-pub fn resolve_command(name: &OsStr, path_variable: &OsStr) -> Option<PathBuf> {
-    let is_program = |it: &PathBuf| it.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+/// The file that `execvp(3)` would run for `name`: itself if it contains a slash, otherwise the first
+/// executable regular file of that name in the directories of `path` (the value of `PATH`).
+pub fn resolve_command(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
+    let runs =
+        |it: &PathBuf| fs::metadata(it).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
     if name.as_bytes().contains(&b'/') {
-        return Some(PathBuf::from(name)).filter(is_program);
+        return Some(PathBuf::from(name)).filter(runs);
     }
-    std::env::split_paths(path_variable).map(|it| it.join(name)).find(is_program)
+    if name.is_empty() {
+        return None;
+    }
+    let path = path.unwrap_or(OsStr::new("/bin:/usr/bin"));
+    // An empty entry is the current directory.
+    let directory = |it: PathBuf| if it.as_os_str().is_empty() { PathBuf::from(".") } else { it };
+    std::env::split_paths(path).map(|it| directory(it).join(name)).find(runs)
 }
 
-/// The program, its loader, and its libraries with theirs; files that are not there are left out.
-pub fn predict(program: &Path, environment: &SearchEnv, read: &dyn Fn(&Path) -> Option<Vec<u8>>) -> Vec<PathBuf> {
-    let mut search = Search { environment, read, configured: configured_directories(environment, read), found: Vec::new() };
-    let mut program = program.to_owned();
-    for _ in 0..MAX_SCRIPTS {
-        match read(&program).as_deref().and_then(script_interpreter) {
-            Some(interpreter) => program = interpreter,
-            None => break,
-        }
-    }
-    search.add(program);
-    let preloaded = environment.ld_preload.as_bytes().split(|it| *it == b':' || *it == b' ');
-    for name in preloaded.filter(|it| !it.is_empty()).map(OsStr::from_bytes) {
-        search.add_library(name, &[]);
-    }
-    // Libraries are appended while the list is walked.
-    let mut at = 0;
-    while let Some(path) = search.found.get(at).cloned() {
-        search.add_dependencies(&path);
-        at += 1;
-    }
-    search.found
+/// An object that was found, and what it asks for.
+struct Object {
+    needed: Vec<String>,
+    /// Directories of its own `DT_RPATH` and those of its ancestors; empty if it has a `DT_RUNPATH`.
+    rpath: Vec<PathBuf>,
+    runpath: Vec<PathBuf>,
+    /// What its `DT_RPATH` leaves to the objects that it loads.
+    bequeathed: Vec<PathBuf>,
 }
 
-/// The program behind `#!`.
-fn script_interpreter(bytes: &[u8]) -> Option<PathBuf> {
-    let line = bytes.strip_prefix(b"#!")?.split(|it| *it == b'\n').next()?;
-    let word = line.split(u8::is_ascii_whitespace).find(|it| !it.is_empty())?;
-    Some(PathBuf::from(OsStr::from_bytes(word)))
-}
-
-struct Search<'a> {
-    environment: &'a SearchEnv,
-    read: &'a dyn Fn(&Path) -> Option<Vec<u8>>,
-    configured: Vec<PathBuf>,
+struct Search<'a, B> {
+    env: &'a SearchEnv,
+    open: &'a dyn Fn(&Path) -> Option<B>,
+    musl: bool,
+    cache: Vec<(String, PathBuf)>,
+    defaults: Vec<PathBuf>,
+    /// As the command sees them, in load order.
     found: Vec<PathBuf>,
+    /// Names that are served: as asked for, and as the objects call themselves.
+    names: HashSet<String>,
+    queue: VecDeque<Object>,
 }
 
-impl Search<'_> {
-    fn add(&mut self, path: PathBuf) {
-        if !self.found.contains(&path) {
-            self.found.push(path);
+impl<'a, B: AsRef<[u8]>> Search<'a, B> {
+    fn new(env: &'a SearchEnv, open: &'a dyn Fn(&Path) -> Option<B>) -> Self {
+        Self {
+            env,
+            open,
+            musl: false,
+            cache: Vec::new(),
+            defaults: Vec::new(),
+            found: Vec::new(),
+            names: HashSet::new(),
+            queue: VecDeque::new(),
         }
     }
 
-    fn add_dependencies(&mut self, path: &Path) {
-        let Some(bytes) = (self.read)(path) else { return };
-        let Ok(image) = Image::parse(&bytes) else { return };
-        if let Some(loader) = image.interpreter() {
-            self.add(PathBuf::from(loader));
-        }
-        let origin = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
-        let own: Vec<PathBuf> = [elf::DT_RPATH, elf::DT_RUNPATH]
-            .into_iter()
-            .flat_map(|tag| image.dynamic_strings(tag))
-            .flat_map(|list| list.split(':').map(str::to_owned).collect::<Vec<_>>())
-            .map(|it| PathBuf::from(it.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin)))
-            .collect();
-        for name in image.dynamic_strings(elf::DT_NEEDED) {
-            self.add_library(OsStr::new(&name), &own);
-        }
-    }
-
-    fn add_library(&mut self, name: &OsStr, own_directories: &[PathBuf]) {
-        let path = if name.as_bytes().contains(&b'/') {
-            Some(PathBuf::from(name))
-        } else {
-            let variable = std::env::split_paths(&self.environment.ld_library_path);
-            let defaults = DEFAULT_DIRECTORIES.iter().map(PathBuf::from);
-            let all = variable.chain(own_directories.iter().cloned()).chain(self.configured.iter().cloned());
-            all.chain(defaults).map(|it| it.join(name)).find(|it| self.environment.root.join(relative(it)).is_file())
+    fn run(mut self, exe: PathBuf, bytes: &[u8]) -> Vec<PathBuf> {
+        let Ok(image) = Image::parse(bytes) else { return Vec::new() };
+        let interpreter = image.interpreter();
+        let Some(interpreter) = interpreter.map(PathBuf::from) else {
+            // Static: nobody reads the needs of such a program, nor LD_PRELOAD.
+            return vec![below(&self.env.root, &exe)];
         };
-        if let Some(path) = path {
-            self.add(path);
+        self.prepare(&interpreter);
+        self.add(exe, &image, &[]);
+        // The loader comes before all else, as it serves its own name.
+        self.load(&interpreter, &[]);
+        for name in self.preloads() {
+            self.find(&name, &[], &[], &[]);
         }
-    }
-}
-
-fn relative(path: &Path) -> &Path {
-    path.strip_prefix("/").unwrap_or(path)
-}
-
-/// The directories of `/etc/ld.so.conf` and of the files that it includes.
-fn configured_directories(environment: &SearchEnv, read: &dyn Fn(&Path) -> Option<Vec<u8>>) -> Vec<PathBuf> {
-    let text = |path: &Path| read(path).map(|it| String::from_utf8_lossy(&it).into_owned()).unwrap_or_default();
-    let mut directories = Vec::new();
-    let mut files = vec![environment.root.join("etc/ld.so.conf")];
-    while let Some(file) = files.pop() {
-        for line in text(&file).lines().map(str::trim).filter(|it| !it.is_empty() && !it.starts_with('#')) {
-            match line.strip_prefix("include ") {
-                // The one form that distributions use.
-                Some(pattern) => {
-                    let Some(directory) = pattern.trim().strip_suffix("/*.conf") else { continue };
-                    let listed = std::fs::read_dir(environment.root.join(relative(Path::new(directory))));
-                    let entries = listed.into_iter().flatten().flatten().map(|it| it.path());
-                    files.extend(entries.filter(|it| it.extension().is_some_and(|it| it == "conf")));
-                }
-                None => directories.push(PathBuf::from(line)),
+        while let Some(object) = self.queue.pop_front() {
+            for name in &object.needed {
+                self.find(name, &object.rpath, &object.runpath, &object.bequeathed);
             }
         }
+        self.found.iter().map(|it| below(&self.env.root, it)).collect()
     }
-    directories
+
+    /// Learns where the loader of this command looks.
+    fn prepare(&mut self, interpreter: &Path) {
+        self.musl = interpreter.file_name().is_some_and(|it| it.as_bytes().starts_with(b"ld-musl"));
+        if self.musl {
+            let text = self.read(Path::new(MUSL_PATH_FILE));
+            let text = text.as_ref().map(|it| String::from_utf8_lossy(it.as_ref()).replace('\n', ":"));
+            self.defaults = directories(text.as_deref().unwrap_or(MUSL_DIRECTORIES), Path::new("/"));
+        } else {
+            self.cache = self
+                .read(Path::new("/etc/ld.so.cache"))
+                .map_or_else(Vec::new, |it| ld_cache::read(it.as_ref()));
+            self.defaults = directories(GLIBC_DIRECTORIES, Path::new("/"));
+        }
+    }
+
+    /// `LD_PRELOAD`, then, for glibc, `/etc/ld.so.preload`; both separated by blanks or colons.
+    fn preloads(&self) -> Vec<String> {
+        let mut text =
+            self.env.ld_preload.as_ref().map_or_else(String::new, |it| it.to_string_lossy().into());
+        if let Some(file) = self.read(Path::new("/etc/ld.so.preload")).filter(|_| !self.musl) {
+            text.push(' ');
+            text.push_str(&String::from_utf8_lossy(file.as_ref()));
+        }
+        let names = text.split(|it: char| it == ':' || it.is_whitespace());
+        names.filter(|it| !it.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Takes the first object that serves `name`; none if there is none.
+    fn find(&mut self, name: &str, rpath: &[PathBuf], runpath: &[PathBuf], bequeathed: &[PathBuf]) {
+        if self.names.contains(name) || (self.musl && is_musl_itself(name)) {
+            return;
+        }
+        self.names.insert(name.to_owned());
+        if name.contains('/') {
+            self.load(Path::new(name), bequeathed);
+            return;
+        }
+        let library_path = self.env.ld_library_path.as_deref().unwrap_or_default().to_string_lossy();
+        let library_path = directories(&library_path, Path::new("/"));
+        let first = [rpath, &library_path, runpath].concat();
+        if first.iter().any(|it| self.load(&it.join(name), bequeathed)) {
+            return;
+        }
+        let cached: Vec<_> =
+            self.cache.iter().filter(|(it, _)| it == name).map(|(_, path)| path.clone()).collect();
+        let mut served = false;
+        for path in cached {
+            served |= self.load(&path, bequeathed);
+        }
+        if !served {
+            let defaults = self.defaults.clone();
+            defaults.iter().any(|it| self.load(&it.join(name), bequeathed));
+        }
+    }
+
+    /// Adds the object at `path`, and says whether there is one that could be loaded: files of other
+    /// architectures are passed over, as the loaders do.
+    fn load(&mut self, path: &Path, bequeathed: &[PathBuf]) -> bool {
+        if self.found.iter().any(|it| it == path) {
+            return true;
+        }
+        let Some(bytes) = self.read(path) else { return false };
+        let Ok(image) = Image::parse(bytes.as_ref()) else { return false };
+        self.add(path.to_owned(), &image, bequeathed);
+        true
+    }
+
+    fn add(&mut self, path: PathBuf, image: &Image<'_>, bequeathed: &[PathBuf]) {
+        let origin = path.parent().unwrap_or(Path::new("/"));
+        let runpath = image.runpath().map(|it| directories(&it, origin));
+        let own = image.rpath().filter(|_| runpath.is_none()).map(|it| directories(&it, origin));
+        let chain = [own.unwrap_or_default(), bequeathed.to_vec()].concat();
+        self.names.extend(image.soname());
+        self.queue.push_back(Object {
+            needed: image.needed(),
+            rpath: if runpath.is_some() { Vec::new() } else { chain.clone() },
+            runpath: runpath.unwrap_or_default(),
+            bequeathed: chain,
+        });
+        self.found.push(path);
+    }
+
+    fn read(&self, path: &Path) -> Option<B> {
+        (self.open)(&below(&self.env.root, path))
+    }
+}
+
+/// Whether musl's loader answers for this library itself (`load_library` in `ldso/dynlink.c`).
+fn is_musl_itself(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("lib") else { return false };
+    ["c.", "pthread.", "rt.", "m.", "dl.", "util.", "xnet."].iter().any(|it| rest.starts_with(it))
+}
+
+/// The absolute directories of a list, with `$ORIGIN` replaced.
+fn directories(list: &str, origin: &Path) -> Vec<PathBuf> {
+    let origin = origin.to_string_lossy();
+    list.split([':', ';'])
+        .map(|it| it.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin))
+        .filter(|it| it.starts_with('/'))
+        .map(PathBuf::from)
+        .collect()
+}
+
+/// The program of a `#!` line, without its argument.
+fn shebang(bytes: &[u8]) -> Option<PathBuf> {
+    let line = bytes.strip_prefix(b"#!")?.split(|it| *it == b'\n').next()?;
+    let program = line.split(|it| matches!(it, b' ' | b'\t')).find(|it| !it.is_empty())?;
+    Some(PathBuf::from(OsStr::from_bytes(program)))
+}
+
+/// `path` as seen from outside of `root`.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    match path.strip_prefix("/") {
+        Ok(relative) if !root.as_os_str().is_empty() => root.join(relative),
+        _ => path.to_owned(),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn closure_of(program: &Path) -> Vec<PathBuf> {
-        let (ld_preload, ld_library_path) = (OsString::new(), OsString::new());
-        let environment = SearchEnv { ld_preload, ld_library_path, root: PathBuf::from("/") };
-        predict(program, &environment, &|path| std::fs::read(path).ok())
-    }
-
-    #[test]
-    fn a_program_loads_its_loader_and_the_c_library() {
-        let own = std::env::current_exe().unwrap();
-        let paths = closure_of(&own);
-        assert_eq!(paths[0], own);
-        for name in ["ld-linux-x86-64.so.2", "libc.so.6"] {
-            assert!(paths.iter().any(|it| it.ends_with(name)), "{name} in {paths:?}");
-        }
-    }
-
-    #[test]
-    fn a_script_is_run_by_its_interpreter() {
-        assert_eq!(script_interpreter(b"#! /bin/sh -e\necho"), Some(PathBuf::from("/bin/sh")));
-        assert_eq!(script_interpreter(b"\x7fELF"), None);
-    }
-
-    #[test]
-    fn commands_are_found_as_the_shell_finds_them() {
-        let path = OsStr::new("/nowhere:/bin:/usr/bin");
-        assert_eq!(resolve_command(OsStr::new("sh"), path), Some(PathBuf::from("/bin/sh")));
-        assert_eq!(resolve_command(OsStr::new("/bin/sh"), path), Some(PathBuf::from("/bin/sh")));
-        assert_eq!(resolve_command(OsStr::new("no-such-command"), path), None);
-        assert_eq!(resolve_command(OsStr::new("/etc"), path), None);
-    }
-}
+mod tests;

@@ -1,178 +1,349 @@
-//! Bytes of an ELF file to what tracing needs of it: its identity, its code, its unwind information, its
-//! symbols and what it will load. Pure: it is given bytes.
+//! What the bytes of an ELF object say: its identity, its code, its unwinding data, what it loads.
+//!
+//! PURE: a slice in, facts out. The loader's view (program headers, dynamic section) comes first,
+//! since that is what runs; section headers only add to it, and an object without any, or with bad
+//! ones, still gives everything but its full symbol table. Only 64-bit x86 objects are read.
+//!
+//! Addresses are those that the file states; `file_offset` is a position in the file.
 
 pub mod allocators;
 pub mod closure;
+mod ld_cache;
 pub mod site;
 
 use std::ops::Range;
 
 use object::{
-    Object as _, ObjectSection as _, ObjectSymbol as _, elf,
-    read::elf::{Dyn as _, ElfFile64, FileHeader as _, ProgramHeader as _},
+    LittleEndian, ReadRef, StringTable,
+    elf::{self, FileHeader64, ProgramHeader64},
+    read::elf::{Dyn, FileHeader, GnuHashTable, HashTable, NoteIterator, ProgramHeader, SectionHeader},
+    read::elf::{SectionTable, Sym},
 };
 
-/// Why a file cannot be traced.
+type Header = FileHeader64<LittleEndian>;
+type Segments<'data> = &'data [ProgramHeader64<LittleEndian>];
+
+const LE: LittleEndian = LittleEndian;
+
+/// Why an object cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ElfError {
-    #[error("not an ELF file")]
+    #[error("not an ELF object")]
     NotElf,
-    #[error("a 32-bit program; only 64-bit programs can be traced")]
+    #[error("a 32-bit program; only 64-bit x86 programs can be traced")]
     Class32,
-    #[error("made for another processor (ELF machine {0}); only x86-64 programs can be traced")]
-    ForeignMachine(u16),
-    #[error("damaged ELF file: {0}")]
+    #[error("built for {0}; only 64-bit x86 programs can be traced")]
+    ForeignMachine(String),
+    #[error("cut off: it states more than its {0} bytes")]
+    Truncated(usize),
+    #[error("malformed: {0}")]
     Malformed(String),
 }
 
-/// A loadable segment with code. Virtual addresses are those stated in the file.
+/// An object whose headers have been read and found consistent.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'data> {
+    data: &'data [u8],
+    header: &'data Header,
+    segments: Segments<'data>,
+    sections: SectionTable<'data, Header>,
+    dynamic: &'data [elf::Dyn64<LittleEndian>],
+    dynamic_strings: StringTable<'data>,
+}
+
+/// A part of the file that is mapped as code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     pub address: u64,
     pub file_offset: u64,
-    pub size_bytes: u64,
+    pub file_size: u64,
 }
 
-/// A part of the file and the virtual address that the file gives it.
-#[derive(Clone, Copy, Debug)]
+/// Bytes of the file and the address at which they are mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Section<'data> {
     pub address: u64,
     pub data: &'data [u8],
 }
 
-/// A 64-bit x86 ELF file.
-pub struct Image<'data> {
-    data: &'data [u8],
-    file: ElfFile64<'data, object::LittleEndian>,
+/// A function that the object itself defines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol<'data> {
+    pub name: &'data [u8],
+    pub address: u64,
+    /// 0 if the object does not say.
+    pub size: u64,
 }
 
 impl<'data> Image<'data> {
     /// # Errors
-    /// If the file is not what can be traced; see [`ElfError`].
+    ///
+    /// If this is no 64-bit x86 object, or one that the kernel could not map either.
     pub fn parse(data: &'data [u8]) -> Result<Self, ElfError> {
-        if data.get(..4) != Some(b"\x7fELF") {
+        if !data.starts_with(&elf::ELFMAG) {
             return Err(ElfError::NotElf);
         }
-        if data.get(4) == Some(&elf::ELFCLASS32) {
+        let (&class, &order) = data.get(4).zip(data.get(5)).ok_or(ElfError::Truncated(data.len()))?;
+        if class == elf::ELFCLASS32 {
             return Err(ElfError::Class32);
         }
-        let malformed = |error: object::Error| ElfError::Malformed(error.to_string());
-        let file = ElfFile64::<object::LittleEndian>::parse(data).map_err(malformed)?;
-        let machine = file.elf_header().e_machine(object::LittleEndian);
+        let machine = data.get(18..20).ok_or(ElfError::Truncated(data.len()))?;
+        let machine = match order {
+            elf::ELFDATA2MSB => u16::from_be_bytes([machine[0], machine[1]]),
+            _ => u16::from_le_bytes([machine[0], machine[1]]),
+        };
         if machine != elf::EM_X86_64 {
-            return Err(ElfError::ForeignMachine(machine));
+            return Err(ElfError::ForeignMachine(machine_name(machine)));
         }
-        Ok(Self { data, file })
+        if data.len() < size_of::<Header>() {
+            return Err(ElfError::Truncated(data.len()));
+        }
+        let header = Header::parse(data).map_err(malformed)?;
+        if !header.is_little_endian() {
+            return Err(ElfError::Malformed("big-endian x86-64".into()));
+        }
+        let segments_end = header.e_phoff(LE).saturating_add(
+            u64::from(header.e_phnum(LE)) * size_of::<ProgramHeader64<LittleEndian>>() as u64,
+        );
+        if segments_end > data.len() as u64 {
+            return Err(ElfError::Truncated(data.len()));
+        }
+        let segments = header.program_headers(LE, data).map_err(malformed)?;
+        for segment in segments.iter().filter(|it| it.p_type(LE) == elf::PT_LOAD) {
+            let (offset, size) = segment.file_range(LE);
+            if offset.checked_add(size).is_none_or(|end| end > data.len() as u64) {
+                return Err(ElfError::Truncated(data.len()));
+            }
+        }
+
+        let sections = header.sections(LE, data).unwrap_or_default();
+        let dynamic = segments.iter().find_map(|it| it.dynamic(LE, data).ok().flatten()).unwrap_or_default();
+        let mut image =
+            Self { data, header, segments, sections, dynamic, dynamic_strings: StringTable::default() };
+        image.dynamic_strings = image.read_dynamic_strings().unwrap_or_default();
+        Ok(image)
     }
 
-    /// In lower-case hexadecimal.
+    /// The GNU build id in lower-case hex.
     pub fn build_id(&self) -> Option<String> {
-        let id = self.file.build_id().ok()??;
-        Some(id.iter().map(|it| format!("{it:02x}")).collect())
+        let id = self.note(elf::ELF_NOTE_GNU, elf::NT_GNU_BUILD_ID)?;
+        Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    fn program_headers(&self) -> impl Iterator<Item = &elf::ProgramHeader64<object::LittleEndian>> {
-        self.file.elf_program_headers().iter()
-    }
-
-    /// Loadable segments with code.
-    pub fn code_segments(&self) -> Vec<Segment> {
-        let endian = object::LittleEndian;
-        self.program_headers()
-            .filter(|it| it.p_type(endian) == elf::PT_LOAD && it.p_flags(endian) & elf::PF_X != 0)
-            .map(|it| Segment {
-                address: it.p_vaddr(endian),
-                file_offset: it.p_offset(endian),
-                size_bytes: it.p_filesz(endian),
-            })
-            .collect()
-    }
-
-    /// The bytes that a virtual address of the file refers to, up to the end of its segment.
-    pub fn bytes_at(&self, address: u64) -> Option<&'data [u8]> {
-        let endian = object::LittleEndian;
-        self.program_headers().filter(|it| it.p_type(endian) == elf::PT_LOAD).find_map(|it| {
-            let within = address.checked_sub(it.p_vaddr(endian)).filter(|at| *at < it.p_filesz(endian))?;
-            let start = it.p_offset(endian).checked_add(within)?;
-            let end = it.p_offset(endian).checked_add(it.p_filesz(endian))?;
-            self.data.get(start as usize..end as usize)
+    /// The parts that are mapped as code.
+    pub fn segments(&self) -> impl Iterator<Item = Segment> + use<'data> {
+        let loaded = self.segments.iter().filter(|it| it.p_type(LE) == elf::PT_LOAD);
+        loaded.filter(|it| it.p_flags(LE) & elf::PF_X != 0).map(|it| Segment {
+            address: it.p_vaddr(LE),
+            file_offset: it.p_offset(LE),
+            file_size: it.p_filesz(LE),
         })
     }
 
-    /// Where in the file the code at a virtual address is.
-    pub fn file_offset(&self, address: u64) -> Option<u64> {
-        self.code_segments().iter().find_map(|it| {
-            let within = address.checked_sub(it.address).filter(|at| *at < it.size_bytes)?;
-            it.file_offset.checked_add(within)
-        })
+    /// Where in the file the first instruction lies that runs in it.
+    pub fn entry_offset(&self) -> Option<u64> {
+        self.file_offset(self.header.e_entry(LE))
     }
 
-    /// `.eh_frame`; in a file without section headers it is found through the program headers.
-    pub fn eh_frame(&self) -> Option<Section<'data>> {
-        if let Some(section) = self.file.section_by_name(".eh_frame") {
-            let data = section.data().ok().filter(|it| !it.is_empty())?;
-            return Some(Section { address: section.address(), data });
-        }
-        let endian = object::LittleEndian;
-        let header = self.program_headers().find(|it| it.p_type(endian) == elf::PT_GNU_EH_FRAME)?;
-        let bases = gimli::BaseAddresses::default().set_eh_frame_hdr(header.p_vaddr(endian));
-        let parsed = gimli::EhFrameHdr::new(header.data(endian, self.data).ok()?, gimli::LittleEndian);
-        let gimli::Pointer::Direct(address) = parsed.parse(&bases, 8).ok()?.eh_frame_ptr() else { return None };
-        Some(Section { address, data: self.bytes_at(address)? })
-    }
-
-    /// File offset of the first instruction that runs.
-    pub fn entry_offset(&self) -> Option<u32> {
-        u32::try_from(self.file_offset(self.file.entry())?).ok()
-    }
-
-    /// Made by the Go compiler; true for stripped programs too.
-    pub fn is_go(&self) -> bool {
-        [".go.buildinfo", ".note.go.buildid"].iter().any(|it| self.file.section_by_name(it).is_some())
-    }
-
-    /// The dynamic loader.
-    pub fn interpreter(&self) -> Option<String> {
-        let endian = object::LittleEndian;
-        let header = self.program_headers().find(|it| it.p_type(endian) == elf::PT_INTERP)?;
-        let path = header.data(endian, self.data).ok()?;
-        Some(String::from_utf8_lossy(path.split(|it| *it == 0).next()?).into_owned())
-    }
-
-    /// The strings of a `DT_*` entry: needed libraries, search paths.
-    pub fn dynamic_strings(&self, tag: i64) -> Vec<String> {
-        let endian = object::LittleEndian;
-        let entries = self.program_headers().find_map(|it| it.dynamic(endian, self.data).ok()?).unwrap_or(&[]);
-        let with_tag = |tag: i64| entries.iter().filter(move |it| it.d_tag(endian) == tag).map(|it| it.d_val(endian));
-        let strings = with_tag(elf::DT_STRTAB).next().and_then(|it| self.bytes_at(it)).unwrap_or(&[]);
-        with_tag(tag)
-            .filter_map(|at| strings.get(at as usize..)?.split(|it| *it == 0).next())
-            .map(|it| String::from_utf8_lossy(it).into_owned())
-            .collect()
-    }
-
-    /// Every function that the file defines: (name, virtual address, size). Undefined symbols are imports;
-    /// an indirect function's symbol is that of its resolver, not of the function.
-    fn functions(&self) -> impl Iterator<Item = (&'data str, u64, u64)> + '_ {
-        self.file.dynamic_symbols().chain(self.file.symbols()).filter_map(|symbol| {
-            let is_function = symbol.elf_symbol().st_type() == elf::STT_FUNC;
-            (is_function && !symbol.is_undefined() && symbol.address() != 0)
-                .then(|| Some((symbol.name().ok()?, symbol.address(), symbol.size())))?
-        })
-    }
-
-    /// File offsets of the functions with these names.
+    /// Where in the file the functions with one of these names lie; one that does not state its size is left
+    /// out.
     pub fn function_ranges(&self, names: &[&str]) -> Vec<Range<u64>> {
-        let mut ranges: Vec<Range<u64>> = self
-            .functions()
-            .filter(|(name, ..)| names.contains(name))
-            .filter_map(|(_, address, size)| {
-                let start = self.file_offset(address)?;
-                Some(start..start + size)
-            })
-            .collect();
+        let range = |it: &Symbol<'_>| {
+            let start = self.file_offset(it.address)?;
+            Some(start..start + it.size)
+        };
+        let named = |it: &Symbol<'_>| names.iter().any(|name| name.as_bytes() == it.name);
+        let mut ranges: Vec<Range<u64>> =
+            self.functions().iter().filter(|it| named(it)).filter_map(range).collect();
         ranges.sort_by_key(|it| (it.start, it.end));
         ranges.dedup();
         ranges
     }
+
+    /// Where in the file the code at `address` lies; program headers decide, as they do for the kernel.
+    pub fn file_offset(&self, address: u64) -> Option<u64> {
+        self.segments().find_map(|it| {
+            let distance = address.checked_sub(it.address)?;
+            (distance < it.file_size).then(|| it.file_offset + distance)
+        })
+    }
+
+    /// The bytes from `address` to the end of its segment in the file.
+    pub fn at(&self, address: u64) -> Option<&'data [u8]> {
+        self.segments.iter().filter(|it| it.p_type(LE) == elf::PT_LOAD).find_map(|it| {
+            let distance = address.checked_sub(it.p_vaddr(LE))?;
+            it.data(LE, self.data).ok()?.get(usize::try_from(distance).ok()?..).filter(|it| !it.is_empty())
+        })
+    }
+
+    /// The unwinding data.
+    ///
+    /// Without section headers it is found through `PT_GNU_EH_FRAME`, and then reaches to the end of
+    /// its segment: its own zero terminator says where it really ends.
+    pub fn eh_frame(&self) -> Option<Section<'data>> {
+        if let Some((_, section)) = self.sections.section_by_name(LE, b".eh_frame") {
+            let data = section.data(LE, self.data).ok().filter(|it| !it.is_empty());
+            // Files that hold debug information only keep the header and drop the bytes.
+            return data.map(|data| Section { address: section.sh_addr(LE), data });
+        }
+        // Version 1 and a pointer relative to itself in four bytes (DW_EH_PE_pcrel | DW_EH_PE_sdata4):
+        // the only form that GNU ld, gold, lld and mold write.
+        let hdr = self.eh_frame_hdr()?;
+        let [1, 0x1b, _, _, pointer @ ..] = hdr.data else { return None };
+        let distance = i32::from_le_bytes(*pointer.first_chunk()?);
+        let address = hdr.address.checked_add(4)?.checked_add_signed(distance.into())?;
+        self.at(address).map(|data| Section { address, data })
+    }
+
+    /// The search table of the unwinding data, which outlives the removal of section headers.
+    pub fn eh_frame_hdr(&self) -> Option<Section<'data>> {
+        let segment = self.segments.iter().find(|it| it.p_type(LE) == elf::PT_GNU_EH_FRAME)?;
+        Some(Section { address: segment.p_vaddr(LE), data: segment.data(LE, self.data).ok()? })
+    }
+
+    /// Whether the Go linker had a hand in this. Such code must get no return probe: its runtime
+    /// moves stacks and reads return addresses.
+    pub fn is_go(&self) -> bool {
+        let named = [&b".go.buildinfo"[..], b".note.go.buildid"];
+        named.iter().any(|it| self.sections.section_by_name(LE, it).is_some())
+            || self.note(elf::ELF_NOTE_GO, elf::NT_GO_BUILD_ID).is_some()
+    }
+
+    /// The program that the kernel starts in its stead: the dynamic loader.
+    pub fn interpreter(&self) -> Option<String> {
+        let path = self.segments.iter().find_map(|it| it.interpreter(LE, self.data).ok().flatten())?;
+        Some(lossy(path))
+    }
+
+    /// The names of the libraries it asks for, in search order.
+    pub fn needed(&self) -> Vec<String> {
+        self.dynamic_texts(elf::DT_NEEDED)
+    }
+
+    /// `DT_RPATH`: directories for itself and all it loads; void if there is a [`Self::runpath`].
+    pub fn rpath(&self) -> Option<String> {
+        self.dynamic_texts(elf::DT_RPATH).into_iter().next()
+    }
+
+    /// `DT_RUNPATH`: directories for its own libraries only.
+    pub fn runpath(&self) -> Option<String> {
+        self.dynamic_texts(elf::DT_RUNPATH).into_iter().next()
+    }
+
+    /// The name by which others ask for it.
+    pub fn soname(&self) -> Option<String> {
+        self.dynamic_texts(elf::DT_SONAME).into_iter().next()
+    }
+
+    /// A program that runs without a dynamic loader, position-independent or not.
+    pub fn is_static(&self) -> bool {
+        let pie = || self.dynamic_value(elf::DT_FLAGS_1).is_some_and(|it| it & u64::from(elf::DF_1_PIE) != 0);
+        let program = self.header.e_type(LE) == elf::ET_EXEC || pie();
+        program && self.interpreter().is_none()
+    }
+
+    /// The functions that this object defines, from `.dynsym`, then `.symtab`.
+    ///
+    /// Left out: imports, `STT_GNU_IFUNC` (its address is that of the resolver, not of the
+    /// function), absolute symbols and address 0.
+    pub fn functions(&self) -> Vec<Symbol<'data>> {
+        let (mut symbols, mut strings) = self.section_symbols(elf::SHT_DYNSYM);
+        if symbols.is_empty() {
+            (symbols, strings) = self.loader_symbols().unwrap_or_default();
+        }
+        let (more, more_strings) = self.section_symbols(elf::SHT_SYMTAB);
+        let all = symbols.iter().map(|it| (it, strings)).chain(more.iter().map(|it| (it, more_strings)));
+        all.filter(|(it, _)| {
+            it.st_type() == elf::STT_FUNC
+                && !matches!(it.st_shndx(LE), elf::SHN_UNDEF | elf::SHN_ABS)
+                && it.st_value(LE) != 0
+        })
+        .filter_map(|(it, strings)| {
+            let name = it.name(LE, strings).ok()?;
+            // Some linkers write the version into the names of `.symtab`.
+            let name = name.split(|byte| *byte == b'@').next()?;
+            Some(Symbol { name, address: it.st_value(LE), size: it.st_size(LE) })
+        })
+        .collect()
+    }
+
+    fn section_symbols(&self, kind: u32) -> (&'data [elf::Sym64<LittleEndian>], StringTable<'data>) {
+        let table = self.sections.symbols(LE, self.data, kind).unwrap_or_default();
+        (table.symbols(), table.strings())
+    }
+
+    /// The dynamic symbols as the loader finds them. It never needs their number: the hash tables
+    /// imply it.
+    fn loader_symbols(&self) -> Option<(&'data [elf::Sym64<LittleEndian>], StringTable<'data>)> {
+        let table = self.at(self.dynamic_value(elf::DT_SYMTAB)?)?;
+        let gnu = self.dynamic_value(elf::DT_GNU_HASH).and_then(|address| {
+            GnuHashTable::<Header>::parse(LE, self.at(address)?).ok()?.symbol_table_length(LE)
+        });
+        let count = gnu.or_else(|| {
+            let data = self.at(self.dynamic_value(elf::DT_HASH)?)?;
+            Some(HashTable::<Header>::parse(LE, data).ok()?.symbol_table_length())
+        })?;
+        Some((table.read_slice_at(0, count as usize).ok()?, self.dynamic_strings))
+    }
+
+    fn read_dynamic_strings(&self) -> Option<StringTable<'data>> {
+        let data = self.at(self.dynamic_value(elf::DT_STRTAB)?)?;
+        let size = self.dynamic_value(elf::DT_STRSZ)?.min(data.len() as u64);
+        Some(StringTable::new(data, 0, size))
+    }
+
+    fn dynamic_value(&self, tag: i64) -> Option<u64> {
+        self.dynamic_entries().find(|(it, _)| *it == tag).map(|(_, value)| value)
+    }
+
+    fn dynamic_texts(&self, tag: i64) -> Vec<String> {
+        self.dynamic_entries()
+            .filter(|(it, _)| *it == tag)
+            .filter_map(|(_, value)| self.dynamic_strings.get(u32::try_from(value).ok()?).ok())
+            .map(lossy)
+            .collect()
+    }
+
+    fn dynamic_entries(&self) -> impl Iterator<Item = (i64, u64)> + use<'data> {
+        let entries = self.dynamic.iter().map(|it| (it.tag(LE), it.val(LE)));
+        entries.take_while(|(tag, _)| *tag != elf::DT_NULL)
+    }
+
+    /// The first note of this name and type, in a segment, or in a section if it is not mapped.
+    fn note(&self, name: &[u8], kind: u32) -> Option<&'data [u8]> {
+        let mapped = self.segments.iter().filter_map(|it| it.notes(LE, self.data).ok().flatten());
+        let others = self.sections.iter().filter_map(|it| it.notes(LE, self.data).ok().flatten());
+        let find = |mut notes: NoteIterator<'data, Header>| {
+            while let Ok(Some(note)) = notes.next() {
+                if note.name() == name && note.n_type(LE) == kind {
+                    return Some(note.desc());
+                }
+            }
+            None
+        };
+        mapped.chain(others).find_map(find)
+    }
 }
+
+fn machine_name(machine: u16) -> String {
+    match machine {
+        elf::EM_AARCH64 => "aarch64".into(),
+        elf::EM_RISCV => "riscv64".into(),
+        elf::EM_PPC64 => "ppc64".into(),
+        elf::EM_S390 => "s390x".into(),
+        elf::EM_LOONGARCH => "loongarch64".into(),
+        elf::EM_BPF => "bpf".into(),
+        other => format!("machine {other}"),
+    }
+}
+
+fn malformed(error: object::read::Error) -> ElfError {
+    ElfError::Malformed(error.to_string())
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

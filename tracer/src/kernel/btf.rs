@@ -167,7 +167,9 @@ mod tests {
     fn sample() -> Vec<u8> {
         let strings = b"\0outer\0inner\0a\0b\0c\0x\0y\0";
         let at = |name: &[u8]| {
-            strings.windows(name.len() + 2).position(|it| it[0] == 0 && &it[1..=name.len()] == name && it[name.len() + 1] == 0)
+            strings
+                .windows(name.len() + 2)
+                .position(|it| it[0] == 0 && &it[1..=name.len()] == name && it[name.len() + 1] == 0)
                 .map_or(0, |it| it as u32 + 1)
         };
         let mut types: Vec<u32> = vec![at(b"a"), 1 << 24, 4, 32];

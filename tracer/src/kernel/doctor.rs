@@ -35,7 +35,12 @@ pub fn examine() -> Vec<Finding> {
         architecture(),
         kernel_version(),
         capabilities(),
-        present("kernel type information", load::has_btf(), load::BTF_PATH, "use a kernel built with CONFIG_DEBUG_INFO_BTF=y"),
+        present(
+            "kernel type information",
+            load::has_btf(),
+            load::BTF_PATH,
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        ),
         present(
             "uprobes",
             Path::new("/sys/bus/event_source/devices/uprobe/type").exists(),
@@ -92,7 +97,8 @@ fn capabilities() -> Finding {
         ("CAP_DAC_READ_SEARCH", CapabilitySet::DAC_READ_SEARCH),
     ];
     let held = capabilities(None).map(|it| it.effective).unwrap_or(CapabilitySet::empty());
-    let missing: Vec<&str> = wanted.iter().filter(|(_, it)| !held.contains(*it)).map(|(name, _)| *name).collect();
+    let missing: Vec<&str> =
+        wanted.iter().filter(|(_, it)| !held.contains(*it)).map(|(name, _)| *name).collect();
     let result = if missing.is_empty() {
         Ok("CAP_SYS_ADMIN (uprobes and BPF), CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH".to_owned())
     } else {
@@ -140,7 +146,8 @@ fn programs() -> Finding {
     let try_load = || -> Result<String> {
         let mut ebpf = load::load(SIZES, true)?;
         load::load_programs(&mut ebpf)?;
-        let largest = ebpf.programs().filter_map(|(_, it)| it.info().ok()?.verified_instruction_count()).max();
+        let largest =
+            ebpf.programs().filter_map(|(_, it)| it.info().ok()?.verified_instruction_count()).max();
         Ok(format!("accepted; the largest has {} verified instructions", largest.unwrap_or(0)))
     };
     let remedy = "see the kernel's answer; report it if the lines above are all right";

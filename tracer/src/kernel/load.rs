@@ -3,7 +3,11 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, anyhow};
-use aya::{Ebpf, EbpfLoader, maps::Array, programs::{ProgramError, RawTracePoint, TracePoint, UProbe}};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::Array,
+    programs::{ProgramError, RawTracePoint, TracePoint, UProbe},
+};
 use tracer_ebpf::{
     config::{Config, SCRATCH_PER_CPU},
     mapping::FIRST_KERNEL_OBJECT,
@@ -36,7 +40,8 @@ pub(crate) const FIRST_KERNEL_PROCESS: u32 = 1 << 12;
 /// What is missing: type information, a structure member, a tracepoint, or what the kernel said.
 pub(crate) fn load(sizes: Sizes, follow: bool) -> Result<Ebpf> {
     let config = Config { follow: follow.into(), wake_bytes: sizes.ring_bytes / 4, ..machine_config()? };
-    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!(error).context(format!("read {file}")))?;
+    let cpus =
+        aya::util::nr_cpus().map_err(|(file, error)| anyhow!(error).context(format!("read {file}")))?;
     let mut ebpf = EbpfLoader::new()
         .map_max_entries("RING", sizes.ring_bytes)
         .map_max_entries("ROWS", sizes.rows.div_ceil(2))
@@ -84,9 +89,11 @@ fn explain(name: &str, error: ProgramError) -> anyhow::Error {
 
 /// The offsets of everything that the probes read out of the kernel.
 fn machine_config() -> Result<Config> {
-    let bytes = fs::read(BTF_PATH)
-        .with_context(|| format!("read {BTF_PATH} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)"))?;
-    let btf = Btf::parse(&bytes).with_context(|| format!("{BTF_PATH}: not type information of a known form"))?;
+    let bytes = fs::read(BTF_PATH).with_context(|| {
+        format!("read {BTF_PATH} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
+    })?;
+    let btf =
+        Btf::parse(&bytes).with_context(|| format!("{BTF_PATH}: not type information of a known form"))?;
     let offset = |structure: &str, path: &[&str]| {
         btf.offset(structure, path)
             .with_context(|| format!("{BTF_PATH}: no member {} in {structure}", path.join(".")))

@@ -51,7 +51,10 @@ use crate::{
 pub enum Target {
     Processes(Vec<u32>),
     /// A command that waits at its gate, with its name and arguments.
-    Launched { tgid: u32, command: Vec<OsString> },
+    Launched {
+        tgid: u32,
+        command: Vec<OsString>,
+    },
 }
 
 /// How to trace.

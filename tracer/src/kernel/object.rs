@@ -18,7 +18,10 @@ use tracer_ebpf::{
 
 use super::process::CodeMapping;
 use crate::{
-    elf::{Image, allocators::{self, Function}},
+    elf::{
+        Image,
+        allocators::{self, Function},
+    },
     unwind,
 };
 
@@ -52,7 +55,11 @@ impl Object {
         // map_files wants a capability that a container may lack; the path is as good unless replaced.
         let file = File::open(mapped).or_else(|_| {
             let file = File::open(format!("/proc/{tgid}/root{}", mapping.path))?;
-            if key_of(&file)? == mapping.key { Ok(file) } else { Err(io::Error::from(io::ErrorKind::NotFound)) }
+            if key_of(&file)? == mapping.key {
+                Ok(file)
+            } else {
+                Err(io::Error::from(io::ErrorKind::NotFound))
+            }
         })?;
         Self::read(file, mapping.path.clone())
     }

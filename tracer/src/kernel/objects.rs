@@ -97,8 +97,7 @@ impl Objects {
         let Some(name) = command.first() else {
             return Err(StartError::TargetGone("no command given".to_owned()));
         };
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let Some(program) = closure::resolve_command(name, &path) else {
+        let Some(program) = closure::resolve_command(name, std::env::var_os("PATH").as_deref()) else {
             return Err(StartError::TargetGone(format!("command not found: {}", name.to_string_lossy())));
         };
         let mut facts =
@@ -230,7 +229,8 @@ impl Objects {
             return None;
         }
         // New, or the process that it was first seen in ended too soon: try again with this one.
-        let seen = process::code_mappings(tgid).ok().and_then(|it| it.into_iter().find(|it| it.start == start));
+        let seen =
+            process::code_mappings(tgid).ok().and_then(|it| it.into_iter().find(|it| it.start == start));
         let path = seen.map_or_else(|| format!("[inode {ino} of device {dev:#x}]"), |it| it.path);
         let object = Object::of_mapping(tgid, &CodeMapping { path: path.clone(), ..mapping });
         if let Err(error) = &object {
@@ -308,7 +308,8 @@ impl Objects {
 
     /// Removes the innermost frames that only make the system call: a mapping's site is who called mmap.
     pub(crate) fn trim(&self, frames: Box<[Frame]>) -> Box<[Frame]> {
-        let wrapper = |frame: &Frame| self.get(frame.object()).is_some_and(|it| it.is_syscall_wrapper(*frame));
+        let wrapper =
+            |frame: &Frame| self.get(frame.object()).is_some_and(|it| it.is_syscall_wrapper(*frame));
         let wrappers = frames.iter().take_while(|it| wrapper(it)).count();
         if wrappers == 0 || wrappers == frames.len() { frames } else { frames[wrappers..].into() }
     }
@@ -331,11 +332,11 @@ impl Objects {
 }
 
 fn predicted(program: &Path) -> Vec<PathBuf> {
-    let variable = |name| std::env::var_os(name).unwrap_or_default();
     let environment = closure::SearchEnv {
-        ld_preload: variable("LD_PRELOAD"),
-        ld_library_path: variable("LD_LIBRARY_PATH"),
-        root: PathBuf::from("/"),
+        ld_preload: std::env::var_os("LD_PRELOAD"),
+        ld_library_path: std::env::var_os("LD_LIBRARY_PATH"),
+        root: PathBuf::new(),
     };
-    closure::predict(program, &environment, &|path| std::fs::read(path).ok())
+    let program = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
+    closure::predict(&program, &environment, &|path| std::fs::read(path).ok())
 }

@@ -94,7 +94,13 @@ impl Probes {
 
     /// The functions of one object, once per scope. Returns how many could not be probed, each of which
     /// is also logged.
-    pub(crate) fn attach_object(&mut self, ebpf: &mut Ebpf, number: u32, object: &Object, scope: Scope) -> u64 {
+    pub(crate) fn attach_object(
+        &mut self,
+        ebpf: &mut Ebpf,
+        number: u32,
+        object: &Object,
+        scope: Scope,
+    ) -> u64 {
         let Some(path) = object.held_path() else { return 0 };
         if object.functions.is_empty() || !self.done.insert((number, scope)) {
             return 0;
@@ -105,7 +111,7 @@ impl Probes {
                 Ok(()) => {
                     let placed = Placed {
                         path: object.path.clone(),
-                        function: function.name.clone(),
+                        function: function.name.to_owned(),
                         offset: function.site_offset(),
                         instruction: function.site.instruction.clone(),
                         single_step: function.site.is_single_step(),
@@ -138,8 +144,15 @@ impl Probes {
     }
 }
 
-fn attach_uprobe(ebpf: &mut Ebpf, program: &str, function: &Function, path: &str, scope: Scope) -> Result<()> {
-    let probe: &mut UProbe = ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
+fn attach_uprobe(
+    ebpf: &mut Ebpf,
+    program: &str,
+    function: &Function,
+    path: &str,
+    scope: Scope,
+) -> Result<()> {
+    let probe: &mut UProbe =
+        ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
     let location = UProbeAttachLocation::AbsoluteOffset(function.site_offset());
     let scope = match scope {
         Scope::Process(tgid) => UProbeScope::OneProcess(NonZero::new(tgid).context("pid 0 is no process")?),

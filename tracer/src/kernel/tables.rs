@@ -39,7 +39,8 @@ impl Words {
         let map = ebpf.take_map(name).with_context(|| format!("map {name}"))?;
         let Map::Array(data) = &map else { bail!("map {name} is not an array") };
         let len = data.info().context("size of the map")?.max_entries() as usize * 2;
-        let words = MappedWords::new(data.fd().as_fd(), len).with_context(|| format!("mmap the map {name}"))?;
+        let words =
+            MappedWords::new(data.fd().as_fd(), len).with_context(|| format!("mmap the map {name}"))?;
         Ok(Self { words, used: 0, len })
     }
 

@@ -44,12 +44,13 @@ impl Format {
     }
 }
 
-/// A line reads `field:pid_t pid;	offset:8;	size:4;	signed:1;`.
+/// A line reads `field:pid_t pid; offset:8; size:4; signed:1;`.
 fn offset_in(text: &str, field: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut parts = line.trim().split(';').map(str::trim);
         let declaration = parts.next()?.strip_prefix("field:")?;
-        let name = declaration.split([' ', '[']).filter(|it| !it.is_empty()).rfind(|it| !it.ends_with(']'))?;
+        let name =
+            declaration.split([' ', '[']).filter(|it| !it.is_empty()).rfind(|it| !it.ends_with(']'))?;
         if name != field {
             return None;
         }

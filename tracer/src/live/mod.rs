@@ -12,8 +12,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
-pub use self::recorder::{About, Recorder};
 use self::progress::Progress;
+pub use self::recorder::{About, Recorder};
 use crate::{
     event::{Event, ProcessId},
     heap::Heap,
@@ -99,7 +99,8 @@ impl Run {
             tokio::select! {
                 biased;
                 () = sleep_until(end) => break Ending::Duration,
-                () = signals.stop() => break Ending::Signal,
+                _ = signals.interrupt.recv() => break Ending::Signal,
+                _ = signals.terminate.recv() => break Ending::Signal,
                 _ = signals.snapshot.recv() => self.take_interval()?,
                 _ = signals.mark.recv() => self.mark()?,
                 _ = interval.tick() => {
@@ -111,7 +112,9 @@ impl Run {
                     ready.context("watch the ring buffer")?;
                     self.drain();
                 }
-                _ = poll.tick() => self.drain(),
+                _ = poll.tick() => {
+                    self.drain();
+                }
             }
             if self.alive.is_empty() && self.drain() == 0 {
                 break Ending::TargetEnded;
@@ -120,7 +123,7 @@ impl Run {
         progress.clear();
         while self.drain() > 0 && ending == Ending::TargetEnded {}
         self.take_interval()?;
-        self.recorder.finish(ending.name(), self.seconds_since_start())?;
+        self.recorder.finish(ending.name(), kernel::now_ns())?;
         if let Some(launched) = &mut self.launched {
             launched.try_wait();
         }
@@ -147,19 +150,16 @@ impl Run {
         for (loss, count) in self.kernel.losses().iter() {
             interval.losses.add(loss, count);
         }
-        let rss = self.alive.iter().filter_map(|(id, tgid)| Some((*id, process::rss_bytes(*tgid)?))).collect();
-        self.recorder.modules(self.kernel.new_modules());
+        let rss =
+            self.alive.iter().filter_map(|(id, tgid)| Some((*id, process::rss_bytes(*tgid)?))).collect();
+        self.recorder.modules(self.kernel.new_modules())?;
         self.recorder.interval(interval, rss)
     }
 
     /// A point in time that the user wants to find again.
     fn mark(&mut self) -> Result<()> {
         self.take_interval()?;
-        self.recorder.mark(self.seconds_since_start())
-    }
-
-    fn seconds_since_start(&self) -> f64 {
-        self.recorder.seconds(kernel::now_ns())
+        self.recorder.mark(kernel::now_ns())
     }
 
     /// Processes whose end was not reported, because the ring was full.
@@ -211,13 +211,6 @@ impl Signals {
             snapshot: signal(SignalKind::user_defined1())?,
             mark: signal(SignalKind::user_defined2())?,
         })
-    }
-
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

@@ -40,7 +40,11 @@ impl Progress {
         );
         let mut out = stderr().lock();
         // Standard error may be closed; that must not end a recording.
-        let _ = if self.terminal { write!(out, "\r\x1b[K{line}") } else { writeln!(out, "alloctrace: {}", line.trim_start()) };
+        let _ = if self.terminal {
+            write!(out, "\r\x1b[K{line}")
+        } else {
+            writeln!(out, "alloctrace: {}", line.trim_start())
+        };
         let _ = out.flush();
     }
 

@@ -1,7 +1,7 @@
 //! Names new stacks and writes the capture, on a thread of its own: neither may keep the ring waiting.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fs::File,
     io,
     os::fd::AsRawFd as _,
@@ -14,9 +14,11 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
-    capture::{self, EndRow, FrameRow, Header, MarkRow, ModuleRow, OomRow, ProcessRow, Row, StackRow, Writer},
-    event::{Frame, ProcessId, Stop},
-    interval::{Interval, StackFrames},
+    capture::{
+        self, EndRow, FrameRow, Header, MarkRow, ModuleRow, OomRow, ProcessRow, Row, StackRow, Writer,
+    },
+    event::{Frame, ObjectId, ProcessId},
+    interval::{Interval, ProcessState, StackFrames},
     kernel::{Module, process::Description},
     symbol::NameTable,
 };
@@ -37,10 +39,10 @@ const QUEUE: usize = 64;
 enum Message {
     Modules(Vec<Module>),
     Process(ProcessId, Description),
-    Interval(Interval, HashMap<ProcessId, u64>),
+    Interval(Box<Interval>, HashMap<ProcessId, u64>),
     Mark(f64),
     Oom(ProcessId, u64),
-    End(String, f64),
+    End(EndRow),
 }
 
 /// The near end of the recorder's thread.
@@ -52,31 +54,208 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Writes the header, so that a full disk is known before anything is attached.
+    /// Writes the header.
     ///
     /// # Errors
     /// Those of the file.
     pub fn start(file: File, path: &Path, about: &About) -> Result<Self> {
-        let name = rustix::system::uname();
+        let system = rustix::system::uname();
         let header = Header {
             schema: capture::SCHEMA.to_owned(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             started: about.started.clone(),
-            host: name.nodename().to_string_lossy().into_owned(),
-            kernel: name.release().to_string_lossy().into_owned(),
+            host: system.nodename().to_string_lossy().into_owned(),
+            kernel: system.release().to_string_lossy().into_owned(),
             interval_s: about.interval.as_secs_f64(),
             target: about.target.clone(),
         };
         let writer = Writer::new(file, header, about.started_ns)
             .with_context(|| format!("write the capture {}", path.display()))?;
         let (messages, inbox) = sync_channel(QUEUE);
-        let work = move || Work { writer, ..Work::new(writer_placeholder()) }.run(&inbox);
-        let thread = thread::Builder::new().name("recorder".to_owned()).spawn(work)?;
+        let thread = thread::Builder::new()
+            .name("recorder".to_owned())
+            .spawn(move || Work::new(writer).run(&inbox))?;
         Ok(Self {
             messages: Some(messages),
             thread: Some(thread),
             path: path.to_owned(),
             started_ns: about.started_ns,
         })
+    }
+
+    /// Files that later stacks refer to.
+    ///
+    /// # Errors
+    /// Those of the file, as of all that follow: what was written before is readable.
+    pub fn modules(&mut self, modules: Vec<Module>) -> Result<()> {
+        if modules.is_empty() { Ok(()) } else { self.send(Message::Modules(modules)) }
+    }
+
+    /// What to say of a process. A failure shows with the next interval.
+    pub fn process(&self, process: ProcessId, description: Description) {
+        self.tell(Message::Process(process, description));
+    }
+
+    /// The OOM killer has chosen a process. A failure shows with the next interval.
+    pub fn oom(&self, process: ProcessId, time_ns: u64) {
+        self.tell(Message::Oom(process, time_ns));
+    }
+
+    /// An interval, with the resident bytes of the processes that live.
+    pub fn interval(&mut self, interval: Interval, rss_bytes: HashMap<ProcessId, u64>) -> Result<()> {
+        self.send(Message::Interval(Box::new(interval), rss_bytes))
+    }
+
+    pub fn mark(&mut self, time_ns: u64) -> Result<()> {
+        self.send(Message::Mark(capture::seconds(self.started_ns, time_ns)))
+    }
+
+    /// The last row; returns when everything is on its way to the disk.
+    pub fn finish(mut self, reason: &str, time_ns: u64) -> Result<()> {
+        let t_s = capture::seconds(self.started_ns, time_ns);
+        self.send(Message::End(EndRow { t_s, reason: reason.to_owned() }))?;
+        self.close()
+    }
+
+    fn tell(&self, message: Message) {
+        if let Some(messages) = &self.messages {
+            let _ = messages.send(message);
+        }
+    }
+
+    fn send(&mut self, message: Message) -> Result<()> {
+        match &self.messages {
+            Some(messages) if messages.send(message).is_ok() => Ok(()),
+            // The thread is gone, and knows why.
+            _ => self.close().and(Err(anyhow!("the recorder has ended"))),
+        }
+    }
+
+    fn close(&mut self) -> Result<()> {
+        drop(self.messages.take());
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let written = thread.join().map_err(|_| anyhow!("the recorder's thread panicked"))?;
+        written.with_context(|| {
+            format!("write the capture {}; what was written until now is readable", self.path.display())
+        })
+    }
+}
+
+/// The far end.
+struct Work {
+    writer: Writer<File>,
+    names: NameTable,
+    modules: HashMap<u32, Module>,
+    descriptions: HashMap<ProcessId, Description>,
+    /// As last written.
+    processes: HashMap<ProcessId, ProcessRow>,
+    /// Names of frames that were met; many stacks share most of them.
+    functions: HashMap<Frame, Option<String>>,
+}
+
+impl Work {
+    fn new(writer: Writer<File>) -> Self {
+        Self {
+            writer,
+            names: NameTable::default(),
+            modules: HashMap::new(),
+            descriptions: HashMap::new(),
+            processes: HashMap::new(),
+            functions: HashMap::new(),
+        }
+    }
+
+    fn run(mut self, inbox: &Receiver<Message>) -> io::Result<()> {
+        for message in inbox {
+            match message {
+                Message::Modules(modules) => modules.into_iter().try_for_each(|it| self.module(it))?,
+                Message::Process(process, description) => {
+                    self.descriptions.insert(process, description);
+                }
+                Message::Interval(interval, rss_bytes) => self.interval(&interval, &rss_bytes)?,
+                Message::Mark(t_s) => {
+                    self.writer.row(&Row::Mark(MarkRow { t_s, label: String::new() }))?;
+                    self.writer.flush()?;
+                }
+                Message::Oom(process, time_ns) => {
+                    let t_s = self.writer.seconds(time_ns);
+                    self.writer.row(&Row::Oom(OomRow { t_s, process: process.0 }))?;
+                }
+                Message::End(end) => {
+                    self.writer.row(&Row::End(end))?;
+                    self.writer.flush()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn module(&mut self, module: Module) -> io::Result<()> {
+        let ObjectId(id) = module.id;
+        let row = ModuleRow { id, path: module.path.clone(), build_id: module.build_id.clone() };
+        self.modules.insert(id, module);
+        self.writer.row(&Row::Module(row))
+    }
+
+    /// One flush: everything that the interval refers to, then the interval.
+    fn interval(&mut self, interval: &Interval, rss_bytes: &HashMap<ProcessId, u64>) -> io::Result<()> {
+        self.find_names(&interval.stacks);
+        for stack in &interval.stacks {
+            self.writer.row(&Row::Stack(self.stack_row(stack)))?;
+        }
+        for state in &interval.processes {
+            self.process(state)?;
+        }
+        let row = self.writer.interval_row(interval, |it| rss_bytes.get(&it).copied());
+        self.writer.row(&Row::Interval(row))?;
+        self.writer.flush()
+    }
+
+    fn process(&mut self, state: &ProcessState) -> io::Result<()> {
+        let description = self.descriptions.get(&state.id).cloned().unwrap_or_default();
+        let row = ProcessRow {
+            command: description.command,
+            exe: description.exe,
+            limit_bytes: description.limit_bytes,
+            ..self.writer.process_row(state)
+        };
+        if self.processes.get(&state.id) != Some(&row) {
+            self.writer.row(&Row::Process(row.clone()))?;
+            self.processes.insert(state.id, row);
+        }
+        Ok(())
+    }
+
+    /// One question for each file: opening its tables costs more than looking a name up.
+    fn find_names(&mut self, stacks: &[StackFrames]) {
+        let mut unknown: HashMap<u32, Vec<u64>> = HashMap::new();
+        for frame in stacks.iter().flat_map(|it| it.frames.iter()) {
+            if !self.functions.contains_key(frame) {
+                self.functions.insert(*frame, None);
+                unknown.entry(frame.object()).or_default().push(frame.offset());
+            }
+        }
+        for (id, offsets) in unknown {
+            // Only a module without a file has no names: the vDSO, or one that was gone too soon.
+            let Some(file) = self.modules.get(&id).and_then(|it| it.file.as_ref()) else { continue };
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let names = self.names.functions(&path, &offsets);
+            for (offset, name) in offsets.into_iter().zip(names) {
+                self.functions.insert(Frame::new(id, offset), name);
+            }
+        }
+    }
+
+    fn stack_row(&self, stack: &StackFrames) -> StackRow {
+        let frame = |it: &Frame| FrameRow {
+            module: it.object(),
+            offset: it.offset(),
+            function: self.functions.get(it).cloned().flatten(),
+        };
+        StackRow {
+            id: stack.id.0,
+            stop: stack.stop.name().to_owned(),
+            frames: stack.frames.iter().map(frame).collect(),
+        }
     }
 }

@@ -24,7 +24,9 @@ impl fmt::Display for Verdict {
         match self {
             Self::TooShort => write!(out, "too short to judge"),
             Self::Freed => write!(out, "all freed"),
-            Self::Growing { kept } => write!(out, "growing: {:.0} % of its blocks are still live", kept * 100.0),
+            Self::Growing { kept } => {
+                write!(out, "growing: {:.0} % of its blocks are still live", kept * 100.0)
+            }
             Self::Turnover => write!(out, "steady, in changing blocks"),
             Self::Steady => write!(out, "steady"),
         }

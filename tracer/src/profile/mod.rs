@@ -2,20 +2,20 @@
 
 mod judge;
 mod site;
-pub mod trust;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 
 #[cfg(test)]
 pub(crate) use self::tests::recording as sample_recording;
 
 use std::collections::BTreeMap;
 
+use self::trust::Grade;
 pub use self::{
     judge::Verdict,
     site::{Frame, Site},
 };
-use self::trust::Grade;
 use crate::{
     capture::{Header, IntervalRow, ProcessRow, Recording},
     cost::Cost,

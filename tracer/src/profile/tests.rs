@@ -7,18 +7,31 @@ use crate::capture::{CohortRow, EndRow, FrameRow, ModuleRow, ProcessSample, Site
 /// bytes since the first second.
 pub(crate) fn recording() -> Recording {
     let mut recording = Recording {
-        header: Header { schema: "alloctrace.capture/1".to_owned(), interval_s: 1.0, target: "-p 7".to_owned(), ..Header::default() },
+        header: Header {
+            schema: "alloctrace.capture/1".to_owned(),
+            interval_s: 1.0,
+            target: "-p 7".to_owned(),
+            ..Header::default()
+        },
         end: Some(EndRow { t_s: 4.0, reason: "signal".to_owned() }),
         ..Recording::default()
     };
-    recording.modules.insert(1, ModuleRow { id: 1, path: "/opt/app".to_owned(), build_id: Some("ab12".to_owned()) });
+    recording
+        .modules
+        .insert(1, ModuleRow { id: 1, path: "/opt/app".to_owned(), build_id: Some("ab12".to_owned()) });
     for (id, leaf) in [(0, "leak"), (1, "cache")] {
         let frame = |name: &str, offset| FrameRow { module: 1, offset, function: Some(name.to_owned()) };
         let mut frames = vec![frame(leaf, 0x1000 + u64::from(id)), frame("main", 0x2000)];
         frames.push(FrameRow { module: 1, offset: 0x3000, function: None });
         recording.stacks.insert(id, StackRow { id, stop: "complete".to_owned(), frames });
     }
-    let row = ProcessRow { id: 1, pid: 7, name: "app".to_owned(), command: "app --serve".to_owned(), ..ProcessRow::default() };
+    let row = ProcessRow {
+        id: 1,
+        pid: 7,
+        name: "app".to_owned(),
+        command: "app --serve".to_owned(),
+        ..ProcessRow::default()
+    };
     recording.processes.insert(1, row);
     for second in 1..=4 {
         let t_s = second as f64;

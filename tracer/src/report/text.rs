@@ -34,7 +34,8 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     trust(profile, out)?;
     let top = options.top.unwrap_or(TOP);
     let heap: Vec<&Site> = profile.sites.iter().filter(|it| it.kind == "heap" && it.live.bytes > 0).collect();
-    let mappings: Vec<&Site> = profile.sites.iter().filter(|it| it.kind == "mmap" && it.live.bytes > 0).collect();
+    let mappings: Vec<&Site> =
+        profile.sites.iter().filter(|it| it.kind == "mmap" && it.live.bytes > 0).collect();
     if profile.sites.is_empty() {
         writeln!(out, "\nNo allocation was seen: the traced processes did not call the allocator.")?;
     } else if heap.is_empty() && mappings.is_empty() {
@@ -129,7 +130,13 @@ fn explain(loss: Loss) -> &'static str {
     }
 }
 
-fn section(profile: &Profile, title: &str, sites: &[&Site], top: usize, out: &mut dyn Write) -> io::Result<()> {
+fn section(
+    profile: &Profile,
+    title: &str,
+    sites: &[&Site],
+    top: usize,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if sites.is_empty() || top == 0 {
         return Ok(());
     }
@@ -151,7 +158,12 @@ fn section(profile: &Profile, title: &str, sites: &[&Site], top: usize, out: &mu
 fn site(place: usize, site: &Site, all: i64, several: bool, out: &mut dyn Write) -> io::Result<()> {
     let share = site.live.bytes as f64 * 100.0 / all.max(1) as f64;
     let blocks = if site.live.blocks == 1 { "block" } else { "blocks" };
-    write!(out, "\n{place:>3}. {}  {share:.1} %  {} {blocks}", units::bytes(site.live.bytes), units::count(site.live.blocks))?;
+    write!(
+        out,
+        "\n{place:>3}. {}  {share:.1} %  {} {blocks}",
+        units::bytes(site.live.bytes),
+        units::count(site.live.blocks)
+    )?;
     write!(out, "  {}", units::rate(site.growth_bytes_per_s))?;
     if let Some(oldest_s) = site.oldest_s {
         write!(out, "  oldest {}", units::seconds(oldest_s))?;

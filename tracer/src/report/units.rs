@@ -50,7 +50,15 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (value, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536 << 10, "1.5 MiB"), (-2048, "-2.0 KiB"), (1 << 20, "1.0 MiB"), ((1 << 20) - 1, "1.0 MiB")] {
+        for (value, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536 << 10, "1.5 MiB"),
+            (-2048, "-2.0 KiB"),
+            (1 << 20, "1.0 MiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+        ] {
             assert_eq!(bytes(value), text);
         }
     }
@@ -65,6 +73,9 @@ mod tests {
     #[test]
     fn rates_and_times() {
         assert_eq!([rate(2048.2), rate(0.2), rate(-10.0)], ["+2.0 KiB/s", "0 B/s", "-10 B/s"]);
-        assert_eq!([seconds(3.24), seconds(59.96), seconds(245.0), seconds(7380.0)], ["3.2 s", "1 min 0 s", "4 min 5 s", "2 h 3 min"]);
+        assert_eq!(
+            [seconds(3.24), seconds(59.96), seconds(245.0), seconds(7380.0)],
+            ["3.2 s", "1 min 0 s", "4 min 5 s", "2 h 3 min"]
+        );
     }
 }

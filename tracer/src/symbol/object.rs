@@ -2,9 +2,12 @@
 
 use std::{collections::HashMap, path::Path};
 
-use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer, source::{Elf, Source}};
+use blazesym::symbolize::{
+    Input, Sym, Symbolized, Symbolizer,
+    source::{Elf, Source},
+};
 
-use super::{Place, Places};
+use super::{Place, Places, demangle::demangle};
 
 /// Function names from symbol tables.
 pub struct NameTable {
@@ -13,7 +16,11 @@ pub struct NameTable {
 
 impl Default for NameTable {
     fn default() -> Self {
-        let symbolizer = Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).build();
+        let symbolizer = Symbolizer::builder()
+            .enable_code_info(false)
+            .enable_inlined_fns(false)
+            .enable_demangling(false)
+            .build();
         Self { symbolizer }
     }
 }
@@ -25,7 +32,7 @@ impl NameTable {
         let Ok(found) = self.symbolizer.symbolize(&source, Input::FileOffset(offsets)) else {
             return vec![None; offsets.len()];
         };
-        found.into_iter().map(|it| it.as_sym().map(|it| it.name.to_string())).collect()
+        found.into_iter().map(|it| it.as_sym().map(|it| demangle(&it.name).into_owned())).collect()
     }
 }
 
@@ -39,7 +46,11 @@ pub struct LineTable {
 
 impl Default for LineTable {
     fn default() -> Self {
-        let symbolizer = Symbolizer::builder().enable_code_info(true).enable_inlined_fns(true).build();
+        let symbolizer = Symbolizer::builder()
+            .enable_code_info(true)
+            .enable_inlined_fns(true)
+            .enable_demangling(false)
+            .build();
         Self { symbolizer, same_build: HashMap::new(), known: HashMap::new() }
     }
 }
@@ -50,7 +61,8 @@ impl LineTable {
             return *same;
         }
         let read = blazesym::helper::read_elf_build_id(Path::new(path)).ok().flatten();
-        let same = read.is_some_and(|it| it.iter().map(|it| format!("{it:02x}")).collect::<String>() == build_id);
+        let same =
+            read.is_some_and(|it| it.iter().map(|it| format!("{it:02x}")).collect::<String>() == build_id);
         self.same_build.insert(path.to_owned(), same);
         same
     }
@@ -79,7 +91,7 @@ impl Places for LineTable {
 
 fn places_of(sym: &Sym<'_>) -> Vec<Place> {
     let place = |function: &str, code: Option<&blazesym::symbolize::CodeInfo<'_>>, inlined| Place {
-        function: Some(function.to_owned()),
+        function: Some(demangle(function).into_owned()),
         file: code.map(|it| it.to_path().to_string_lossy().into_owned()),
         line: code.and_then(|it| it.line),
         inlined,

@@ -51,7 +51,8 @@ impl Rows {
         self.rows.sort();
         let none = self.rules.len() as u32;
         self.rules.push(Rule::default());
-        let (mut offsets, mut positions) = (Vec::with_capacity(self.rows.len()), Vec::with_capacity(self.rows.len()));
+        let (mut offsets, mut positions) =
+            (Vec::with_capacity(self.rows.len()), Vec::with_capacity(self.rows.len()));
         for (at, (offset, position)) in self.rows.iter().enumerate() {
             if let Some((next, _)) = self.rows.get(at + 1) {
                 let is_padding = *position == 0 && next - offset < PADDING_BYTES;

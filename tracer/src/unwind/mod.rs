@@ -13,7 +13,9 @@ use std::collections::HashMap;
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindContext, UnwindSection as _};
 use rustc_hash::{FxBuildHasher, FxHashMap};
-use tracer_ebpf::unwind::{BLOCK_SHIFT, CFA_END, CFA_NONE, CFA_SIGNAL, CFA_UNSUPPORTED, Rule, find_row, row, rule_of};
+use tracer_ebpf::unwind::{
+    BLOCK_SHIFT, CFA_END, CFA_NONE, CFA_SIGNAL, CFA_UNSUPPORTED, Rule, find_row, row, rule_of,
+};
 
 use crate::elf::{Image, Section, Segment};
 
@@ -34,12 +36,16 @@ pub struct Table {
 impl Table {
     /// `None` if the file has no unwind information at all.
     pub fn from_image(image: &Image<'_>) -> Option<Self> {
-        Some(Self::from_eh_frame(image.eh_frame()?, &image.code_segments(), image.entry_offset()))
+        Some(Self::from_eh_frame(
+            image.eh_frame()?,
+            &image.segments().collect::<Vec<_>>(),
+            image.entry_offset(),
+        ))
     }
 
     /// Rows for everything that `section` describes and that lies in `segments`. `entry` is the file offset
     /// of the program's first instruction: nothing calls it, whether the section says so or not.
-    pub fn from_eh_frame(section: Section<'_>, segments: &[Segment], entry: Option<u32>) -> Self {
+    pub fn from_eh_frame(section: Section<'_>, segments: &[Segment], entry: Option<u64>) -> Self {
         let mut rows = compact::Rows::default();
         let mut skipped_functions = 0;
         let eh_frame = EhFrame::new(section.data, LittleEndian);
@@ -78,7 +84,9 @@ impl Table {
                 };
                 loop {
                     match table.next_row() {
-                        Ok(Some(cfi)) => rows.push(offset(cfi.start_address()), rule::translate(cfi, &eh_frame)),
+                        Ok(Some(cfi)) => {
+                            rows.push(offset(cfi.start_address()), rule::translate(cfi, &eh_frame))
+                        }
                         Ok(None) => break,
                         Err(_) => {
                             rows.push(offset(start), Rule { cfa: CFA_UNSUPPORTED, ..Rule::default() });
@@ -90,7 +98,7 @@ impl Table {
             }
             rows.end(offset(end));
         }
-        if let Some(entry) = entry {
+        if let Some(entry) = entry.and_then(|it| u32::try_from(it).ok()) {
             rows.push_if_uncovered(entry, MAX_START_BYTES, Rule { cfa: CFA_END, ..Rule::default() });
         }
         let (offsets, rule_of_row, rules) = rows.finish();
@@ -130,7 +138,9 @@ impl Table {
         let mut rows = Vec::with_capacity(self.packed_rows());
         // What is found for an offset before the first row.
         rows.push(row(start, none));
-        rows.extend(self.offsets.iter().zip(&self.rule_of_row).map(|(offset, it)| row(*offset, ids[*it as usize])));
+        rows.extend(
+            self.offsets.iter().zip(&self.rule_of_row).map(|(offset, it)| row(*offset, ids[*it as usize])),
+        );
         let count = self.packed_blocks();
         let mut blocks = Vec::with_capacity(count);
         let mut at = 0;
@@ -149,7 +159,7 @@ impl Table {
 /// below 4 GiB.
 fn shift(segments: &[Segment], start: u64, end: u64) -> Option<u64> {
     let segment =
-        segments.iter().find(|it| start >= it.address && end > start && end <= it.address + it.size_bytes)?;
+        segments.iter().find(|it| start >= it.address && end > start && end <= it.address + it.file_size)?;
     let shift = segment.address.wrapping_sub(segment.file_offset);
     (end.wrapping_sub(shift) <= u32::MAX as u64).then_some(shift)
 }

@@ -5,7 +5,8 @@ use gimli::{
     UnwindExpression, UnwindTableRow, X86_64,
 };
 use tracer_ebpf::unwind::{
-    CFA_DEREF_FP, CFA_DEREF_SP, CFA_END, CFA_FP, CFA_PLT, CFA_SP, CFA_UNSUPPORTED, FP_AT_CFA, FP_AT_FP, FP_SAME, Rule,
+    CFA_DEREF_FP, CFA_DEREF_SP, CFA_END, CFA_FP, CFA_PLT, CFA_SP, CFA_UNSUPPORTED, FP_AT_CFA, FP_AT_FP,
+    FP_SAME, Rule,
 };
 
 type Bytes<'data> = EndianSlice<'data, LittleEndian>;
@@ -46,21 +47,28 @@ fn cfa(rule: &CfaRule<usize>, section: &EhFrame<Bytes<'_>>) -> Option<Rule> {
     }
 }
 
-fn get<'data>(expression: &UnwindExpression<usize>, section: &EhFrame<Bytes<'data>>) -> Option<Expression<Bytes<'data>>> {
+fn get<'data>(
+    expression: &UnwindExpression<usize>,
+    section: &EhFrame<Bytes<'data>>,
+) -> Option<Expression<Bytes<'data>>> {
     expression.get(section).ok()
 }
 
 /// What linkers write for the procedure linkage table: `sp + 8 + ((ip & 15) >= N) << 3`.
 fn plt(bytes: &[u8]) -> Option<Rule> {
     // breg7 8, breg16 0, lit15, and, litN, ge, lit3, shl, plus
-    let [0x77, 8, 0x80, 0, 0x3f, 0x1a, literal @ 0x30..=0x4f, 0x2a, 0x33, 0x24, 0x22] = bytes else { return None };
+    let [0x77, 8, 0x80, 0, 0x3f, 0x1a, literal @ 0x30..=0x4f, 0x2a, 0x33, 0x24, 0x22] = bytes else {
+        return None;
+    };
     Some(Rule { cfa: CFA_PLT, cfa_offset: (literal - 0x30).into(), ..Rule::default() })
 }
 
 /// What compilers write for realigned stacks: `*(register + n) + m`.
 fn dereference(expression: Expression<Bytes<'_>>) -> Option<Rule> {
     let mut operations = expression.operations(ENCODING);
-    let Some(Operation::RegisterOffset { register, offset, .. }) = operations.next().ok()? else { return None };
+    let Some(Operation::RegisterOffset { register, offset, .. }) = operations.next().ok()? else {
+        return None;
+    };
     let Some(Operation::Deref { space: false, .. }) = operations.next().ok()? else { return None };
     let addend = match operations.next().ok()? {
         None => 0,
@@ -86,7 +94,9 @@ fn frame_pointer(rule: Option<RegisterRule<usize>>, section: &EhFrame<Bytes<'_>>
         RegisterRule::Offset(offset) => Some((FP_AT_CFA, i32::try_from(offset).ok()?)),
         RegisterRule::Expression(expression) => {
             let mut operations = get(&expression, section)?.operations(ENCODING);
-            let Some(Operation::RegisterOffset { register: X86_64::RBP, offset, .. }) = operations.next().ok()? else {
+            let Some(Operation::RegisterOffset { register: X86_64::RBP, offset, .. }) =
+                operations.next().ok()?
+            else {
                 return None;
             };
             let None = operations.next().ok()? else { return None };
