@@ -29,6 +29,7 @@ pub(super) struct PairCost {
 
 /// More than a pair can cost if nothing traces it, less than the cheapest trap.
 const UNTRACED_NS: f64 = 200.0;
+const OTHERS: &str = "something else on this machine traces the C library of every process";
 const BATCHES: u64 = 5;
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -88,14 +89,19 @@ impl Pair {
     }
 
     pub(super) fn until_untraced(&mut self) -> anyhow::Result<()> {
-        self.until(false, "something else on this machine traces the C library of every process")
+        self.until(false, OTHERS)
     }
 
     fn until(&mut self, traced: bool, otherwise: &str) -> anyhow::Result<()> {
         let start = Instant::now();
+        let mut said = false;
         while self.is_traced()? != traced {
             if start.elapsed() > PATIENCE {
                 bail!("{otherwise}");
+            }
+            if !said && start.elapsed() > Duration::from_secs(5) {
+                eprint!("\r\x1b[Kbench: waiting: {otherwise}");
+                said = true;
             }
             thread::sleep(Duration::from_millis(50));
         }
