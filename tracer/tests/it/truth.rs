@@ -264,7 +264,7 @@ fn patterns_of_frames() {
     for right in ["leaf", "leaf;crate::grow", "**;main", "leaf;*;hold", "**;crate::grow;**;main", "**;**"] {
         assert!(matches(right, &stack), "{right}");
     }
-    for wrong in ["lea", "crate", "leaf;crate", "leaf;main", "leaf;*;main", "**;main;*", "**;hold;leaf"] {
+    for wrong in ["lea", "crate", "leaf;crate::gro", "leaf;main", "leaf;*;main", "**;main;*", "**;hold;leaf"] {
         assert!(!matches(wrong, &stack), "{wrong}");
     }
 }

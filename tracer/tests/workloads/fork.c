@@ -46,11 +46,11 @@ FRAME static void child_work(void) {
 }
 
 /* What the new program knows of the old image: it was allocated, and is gone. */
-static void image(const char *allocated_bytes, const char *allocated_blocks) {
+FRAME static void image(const char *allocated_bytes, const char *allocated_blocks) {
     say("process %d child\n", (int)getpid());
     if (allocated_bytes != NULL)
         say("site heap malloc 0 0 %s %s in_child;child_work;work;main\n", allocated_bytes, allocated_blocks);
-    s_image = heap("calloc", "in_image;main");
+    s_image = heap("calloc", "in_image;image;main");
     for (int at = 0; at < BLOCKS; at++) in_image(at);
     for (int at = 0; at < BLOCKS; at += 5) drop(s_image, at);
     tell_sites();

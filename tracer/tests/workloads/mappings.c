@@ -145,9 +145,9 @@ FRAME static void work(void) {
     map_odd();
 }
 
-/* The heap segment, without the allocator. */
+/* The heap segment, without the allocator. sbrk and brk are one call to the caller, as far as he knows. */
 FRAME static void work_at_break(void) {
-    s_break = site_of("mmap", "brk", "sbrk;grow_break;work_at_break;main");
+    s_break = site_of("mmap", "brk", "grow_break;work_at_break;main");
     grow_break();
 }
 
