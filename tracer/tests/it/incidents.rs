@@ -61,7 +61,8 @@ fn check(incident: &str) {
     let heap = || report.sites.iter().filter(|it| it.kind == "heap");
     let labels = || heap().map(growing).collect::<Vec<_>>().join("\n");
     let largest = heap().max_by_key(|it| it.live_bytes).expect("a site");
-    let fastest = heap().max_by(|a, b| a.growth_bytes_per_s.total_cmp(&b.growth_bytes_per_s)).expect("a site");
+    let fastest =
+        heap().max_by(|a, b| a.growth_bytes_per_s.total_cmp(&b.growth_bytes_per_s)).expect("a site");
     let first = heap().next().expect("a site");
     assert!(names(largest, guilty), "the largest site does not name {guilty}:\n{}", labels());
     assert!(names(first, guilty), "the first site of the report does not name {guilty}:\n{}", labels());

@@ -49,7 +49,8 @@ for line in sys.stdin:
     print(len(older) + len(more), flush=True)
 ";
     let directory = scratch("python");
-    let mut python = Program::start(Command::new(needed("python3", "python3")).args(["-I", "-S", "-c", script]));
+    let mut python =
+        Program::start(Command::new(needed("python3", "python3")).args(["-I", "-S", "-c", script]));
     python.wait_for("waiting");
     let _alone = alone();
     let pid = python.pid();
@@ -109,7 +110,8 @@ fn check_left(report: &Report, pid: u32) {
     assert!(report.totals.allocated_blocks > 0, "something was allocated");
     assert!(report.sites.iter().all(|it| it.pid == pid), "every site is the target's");
     assert!(report.processes.iter().all(|it| it.ended.is_none()), "the target lives");
-    let incomplete: Vec<_> = report.sites.iter().filter(|it| !it.stack_complete).map(|it| it.label()).collect();
+    let incomplete: Vec<_> =
+        report.sites.iter().filter(|it| !it.stack_complete).map(|it| it.label()).collect();
     assert!(incomplete.is_empty(), "{} incomplete stacks:\n{}", incomplete.len(), incomplete.join("\n"));
     assert_untouched(pid, "after the detach");
 }
@@ -164,13 +166,17 @@ fn changed_code(pid: u32) -> Vec<String> {
             continue;
         }
         let number = |it: &str| u64::from_str_radix(it, 16).expect("the kernel writes hexadecimal");
-        let (start, end) = range.split_once('-').map(|(start, end)| (number(start), number(end))).expect("a range");
+        let (start, end) =
+            range.split_once('-').map(|(start, end)| (number(start), number(end))).expect("a range");
         let mut mapped = vec![0; (end - start) as usize];
         let mut stored = vec![0; mapped.len()];
-        memory.read_exact_at(&mut mapped, start).unwrap_or_else(|error| panic!("read {path} in {pid}: {error}"));
+        memory
+            .read_exact_at(&mut mapped, start)
+            .unwrap_or_else(|error| panic!("read {path} in {pid}: {error}"));
         let file = File::open(path).unwrap_or_else(|error| panic!("open {path}: {error}"));
         // The last page may reach beyond the end of the file; it is zero there.
-        let length = file.metadata().expect("it is open").len().saturating_sub(number(offset)).min(end - start);
+        let length =
+            file.metadata().expect("it is open").len().saturating_sub(number(offset)).min(end - start);
         file.read_exact_at(&mut stored[..length as usize], number(offset)).expect("its code can be read");
         let places = mapped.iter().zip(&stored).enumerate().filter(|(_, (mapped, stored))| mapped != stored);
         changed.extend(places.map(|(at, _)| format!("{path}+{:#x}", number(offset) + at as u64)));
@@ -208,7 +214,9 @@ impl Redis {
     fn load(&self, key: &str) {
         let name = format!("{key}:__rand_int__");
         let mut command = Command::new(&self.benchmark);
-        command.current_dir(&self.directory).args(["-s", "socket", "-q", "-n", "5000", "-r", "2000", "-c", "5"]);
+        command
+            .current_dir(&self.directory)
+            .args(["-s", "socket", "-q", "-n", "5000", "-r", "2000", "-c", "5"]);
         let ended = run(command.args(["set", &name, &"x".repeat(300)]));
         assert_eq!(ended.code, Some(0), "redis-benchmark: {}", ended.errors);
     }

@@ -39,7 +39,8 @@ pub(crate) struct Ended {
 
 impl Program {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name =
+            Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -170,7 +171,8 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scratch").join(name);
     // It may be there from an earlier run, or not.
     let _ = std::fs::remove_dir_all(&directory);
-    std::fs::create_dir_all(&directory).unwrap_or_else(|error| panic!("make {}: {error}", directory.display()));
+    std::fs::create_dir_all(&directory)
+        .unwrap_or_else(|error| panic!("make {}: {error}", directory.display()));
     directory
 }
 

@@ -99,7 +99,10 @@ impl Report {
     /// Losses that were counted, each as `name: count`.
     pub(crate) fn losses(&self) -> Vec<String> {
         let counts = self.loss.iter().filter(|(name, _)| *name != "grade");
-        counts.filter(|(_, count)| count.as_u64() != Some(0)).map(|(name, count)| format!("{name}: {count}")).collect()
+        counts
+            .filter(|(_, count)| count.as_u64() != Some(0))
+            .map(|(name, count)| format!("{name}: {count}"))
+            .collect()
     }
 
     /// live = allocated − freed, at each site and in all.

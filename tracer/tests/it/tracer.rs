@@ -84,6 +84,9 @@ pub(crate) fn alloctrace_says(arguments: impl IntoIterator<Item = impl AsRef<OsS
 /// overflows since five tests share two processors says nothing about the tracer.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    assert!(rustix::process::geteuid().is_root(), "tracing needs root: run the tests by `cargo xtask test`, or as root");
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "tracing needs root: run the tests by `cargo xtask test`, or as root"
+    );
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }

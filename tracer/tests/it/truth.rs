@@ -88,7 +88,12 @@ fn check(source: &str, arguments: &[&str]) {
     let directory = scratch(&format!("truth-{source}"));
     let mut differences = launched(&program, arguments, &directory.join("launched.jsonl.zst"));
     differences.extend(attached(&program, arguments, &directory.join("attached.jsonl.zst")));
-    assert!(differences.is_empty(), "{source}: {} differences\n{}", differences.len(), differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{source}: {} differences\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
 }
 
 fn launched(program: &Path, arguments: &[&str], capture: &Path) -> Vec<String> {
@@ -189,7 +194,10 @@ impl Truth {
                 _ => panic!("the workload said {line:?}"),
             }
         }
-        assert!(!truth.sites.is_empty() && !truth.covers.is_empty() || truth.sites.iter().any(|it| it.pid.is_some()));
+        assert!(
+            !truth.sites.is_empty() && !truth.covers.is_empty()
+                || truth.sites.iter().any(|it| it.pid.is_some())
+        );
         truth
     }
 }
@@ -216,7 +224,11 @@ fn compare(truth: &Truth, report: &Report) -> Vec<String> {
             sum(|it| it.allocated_blocks),
         ];
         if told.figures.iter().zip(seen).any(|(told, seen)| told.is_some_and(|it| it != seen)) {
-            differences.push(format!("expected {}\n     got {seen:?} at {} sites", told.line, matching.len()));
+            differences.push(format!(
+                "expected {}\n     got {seen:?} at {} sites",
+                told.line,
+                matching.len()
+            ));
         }
     }
     for site in &report.sites {
@@ -231,7 +243,8 @@ fn compare(truth: &Truth, report: &Report) -> Vec<String> {
     }
     differences.extend(report.losses().into_iter().map(|it| format!("loss {it}")));
     if report.totals.unknown_frees != truth.older {
-        differences.push(format!("unknown frees: expected {}, got {}", truth.older, report.totals.unknown_frees));
+        differences
+            .push(format!("unknown frees: expected {}, got {}", truth.older, report.totals.unknown_frees));
     }
     if !report.capture.complete {
         differences.push("the capture is said to be cut off".to_owned());
@@ -252,7 +265,9 @@ fn frames_match(pattern: &[String], functions: &[&str]) -> bool {
 
 /// The name, or the name with its parameters, hash or version behind it.
 fn is_named(function: &str, name: &str) -> bool {
-    function.strip_prefix(name).is_some_and(|rest| !rest.starts_with(|it: char| it.is_alphanumeric() || it == '_'))
+    function
+        .strip_prefix(name)
+        .is_some_and(|rest| !rest.starts_with(|it: char| it.is_alphanumeric() || it == '_'))
 }
 
 #[test]
@@ -264,7 +279,8 @@ fn patterns_of_frames() {
     for right in ["leaf", "leaf;crate::grow", "**;main", "leaf;*;hold", "**;crate::grow;**;main", "**;**"] {
         assert!(matches(right, &stack), "{right}");
     }
-    for wrong in ["lea", "crate", "leaf;crate::gro", "leaf;main", "leaf;*;main", "**;main;*", "**;hold;leaf"] {
+    for wrong in ["lea", "crate", "leaf;crate::gro", "leaf;main", "leaf;*;main", "**;main;*", "**;hold;leaf"]
+    {
         assert!(!matches(wrong, &stack), "{wrong}");
     }
 }

@@ -24,9 +24,11 @@ pub(crate) fn build(source: &str) -> PathBuf {
 /// What distributions do: optimized, without frame pointers.
 fn compile(source: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workloads").join(source);
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join("workloads").join(path.file_stem().unwrap_or_default());
+    let output =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("workloads").join(path.file_stem().unwrap_or_default());
     let directory = output.parent().expect("it lies in a directory");
-    std::fs::create_dir_all(directory).unwrap_or_else(|error| panic!("make {}: {error}", directory.display()));
+    std::fs::create_dir_all(directory)
+        .unwrap_or_else(|error| panic!("make {}: {error}", directory.display()));
     let mut command = match path.extension().and_then(|it| it.to_str()) {
         Some("c") => {
             let mut command = c_compiler("gcc", "gcc", "-std=gnu17");

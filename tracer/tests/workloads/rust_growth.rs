@@ -142,7 +142,8 @@ fn work() -> Vec<Site> {
     sites.push(site);
 
     let mut map = HashMap::new();
-    let mut site = Site::new("malloc|posix_memalign|aligned_alloc", "**;rust_growth::grow_map;rust_growth::work", None);
+    let mut site =
+        Site::new("malloc|posix_memalign|aligned_alloc", "**;rust_growth::grow_map;rust_growth::work", None);
     grow_map(&mut site, &mut map, 3000);
     sites.push(site);
 
