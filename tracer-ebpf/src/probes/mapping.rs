@@ -55,6 +55,10 @@ pub(crate) fn find(scratch: &mut Scratch, address: u64) -> Result<(), Stop> {
     if address >= scratch.last.start && address < scratch.last.end {
         return Ok(());
     }
+    core::mem::swap(&mut scratch.last, &mut scratch.other);
+    if address >= scratch.last.start && address < scratch.last.end {
+        return Ok(());
+    }
     let key = PageKey { process: scratch.process, generation: scratch.generation, page: address >> 12 };
     if let Some(mapped) = PAGES.get_ptr(key) {
         // SAFETY: a cached value may be replaced by another page's at any time; the range check below

@@ -73,6 +73,14 @@ pub(crate) fn word(pairs: &Array<Pair>, at: u32) -> Option<u32> {
     Some(if at & 1 == 0 { pair[0] } else { pair[1] })
 }
 
+/// More return addresses than all but the largest programs allocate through: 512 KiB.
+pub(crate) const RECENT_ENTRIES: u32 = 1 << 16;
+
+/// A cache of rules by place: object number (16 bits), file offset (32) and rule number (16) in one word.
+/// What an object's table says never changes.
+#[map]
+pub(crate) static RECENT: Array<u64> = Array::with_max_entries(RECENT_ENTRIES, 0);
+
 /// Distinct rules of all objects: the largest binaries measured have under 1,000.
 #[map]
 pub(crate) static RULES: Array<Rule> = Array::with_max_entries(1 << 16, 0);

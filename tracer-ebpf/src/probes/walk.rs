@@ -17,19 +17,17 @@ use tracer_ebpf::{
 use crate::{
     emit::{Wake, count, emit_words, head},
     mapping,
-    maps::{BLOCKS, PROCESSES, ROWS, RULES, SCRATCH, SEEN, TABLES, word},
+    maps::{BLOCKS, PROCESSES, RECENT, RECENT_ENTRIES, ROWS, RULES, SCRATCH, SEEN, TABLES, word},
     sync, user,
 };
 
 /// Threads that can be preempted in the middle of a walk on one CPU; user space sizes the map by it.
 pub(crate) const SLOTS_PER_CPU: u32 = tracer_ebpf::config::SCRATCH_PER_CPU;
 
-/// Bytes that are copied before the walk: a page holds 27 frames of ordinary code (measured mean
-/// 150 bytes a frame).
-const WINDOW_BYTES: u32 = 4096;
+/// Bytes that are copied at a time: a dozen frames of ordinary code (measured mean 150 bytes a frame).
+const WINDOW_BYTES: u64 = 2048;
 
-/// Near the upper end of a thread's stack, a page may not be there.
-const SMALL_WINDOW_BYTES: u32 = 512;
+const PAGE_BYTES: u64 = 4096;
 
 const STACK_WORDS: usize = size_of::<Stack>() / 8;
 const HEADER_WORDS: usize = STACK_WORDS - MAX_FRAMES;
@@ -49,8 +47,11 @@ pub(crate) struct Scratch {
     window_bytes: u64,
     pub(crate) process: u32,
     pub(crate) generation: u32,
-    /// Where the frame before was found; most callers lie in the same object.
+    /// Where the frame before was found; most callers lie in the same object. It and the next hold as
+    /// long as process and generation do, over many walks.
     pub(crate) last: Mapped,
+    /// Where the one before that was found: stacks alternate between a program and a library.
+    pub(crate) other: Mapped,
     record: RawStack,
 }
 
@@ -66,8 +67,7 @@ pub(crate) fn stack(process: u32, from: Regs) -> u64 {
         // SAFETY: a map value; no other reference to this field exists.
         let busy = unsafe { &raw mut (*scratch).busy };
         if sync::claim(busy) {
-            // SAFETY: the claim makes this the only reference.
-            let key = walk(unsafe { &mut *scratch }, slot, process, from);
+            let key = walk(scratch, slot, process, from);
             sync::release(busy);
             return key;
         }
@@ -76,36 +76,51 @@ pub(crate) fn stack(process: u32, from: Regs) -> u64 {
     0
 }
 
+/// A walk in a place that is claimed. The callback makes a reference of its own: none may be held here
+/// meanwhile, or the compiler would take what is in it for unchanged.
 #[inline(always)]
-fn walk(scratch: &mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
-    (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
-    scratch.stop = Stop::Truncated as u32;
-    scratch.hash = 0;
-    scratch.process = process;
-    scratch.generation = PROCESSES.get(process).map_or(0, |it| it.generation);
-    scratch.last.end = 0;
-    scratch.record.stack.count = 0;
-    fill_window(scratch, WINDOW_BYTES);
+fn walk(scratch: *mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
+    // SAFETY: the claim makes this the only reference.
+    begin(unsafe { &mut *scratch }, process, from);
 
     let mut slot = slot;
     // SAFETY: the callback has the signature that the helper wants, and `slot` outlives the call.
     unsafe { bpf_loop(MAX_FRAMES as u32 + 1, next_frame as *mut c_void, (&raw mut slot).cast(), 0) };
 
+    // SAFETY: as above; the callback's reference ended with the loop.
+    let scratch = unsafe { &mut *scratch };
     if scratch.stop == Stop::Pending as u32 { send_raw(scratch) } else { send(scratch) }
 }
 
-/// Copies the stack from the walk's present position.
 #[inline(always)]
-fn fill_window(scratch: &mut Scratch, bytes: u32) {
+fn begin(scratch: &mut Scratch, process: u32, from: Regs) {
+    (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
+    scratch.stop = Stop::Truncated as u32;
+    scratch.hash = 0;
+    let generation = PROCESSES.get(process).map_or(0, |it| it.generation);
+    if (scratch.process, scratch.generation) != (process, generation) {
+        (scratch.process, scratch.generation) = (process, generation);
+        (scratch.last.end, scratch.other.end) = (0, 0);
+    }
+    scratch.record.stack.count = 0;
+    scratch.window_bytes = 0;
+}
+
+/// Copies the stack from the walk's present position on, but not beyond its page: the next one need not
+/// be there, and a fault costs more than the whole walk.
+#[inline(always)]
+fn move_window(scratch: &mut Scratch) {
+    let bytes = (PAGE_BYTES - (scratch.sp & (PAGE_BYTES - 1))).min(WINDOW_BYTES);
+    copy_window(scratch, bytes as u32);
+}
+
+/// Copies `bytes` of the stack; false if one of them is not there.
+#[inline(always)]
+fn copy_window(scratch: &mut Scratch, bytes: u32) -> bool {
     scratch.window_base = scratch.sp;
-    let to = scratch.record.window.as_mut_ptr();
-    scratch.window_bytes = if user::copy(to, bytes, scratch.sp) {
-        bytes as u64
-    } else if user::copy(to, SMALL_WINDOW_BYTES, scratch.sp) {
-        SMALL_WINDOW_BYTES as u64
-    } else {
-        0
-    };
+    let copied = user::copy(scratch.record.window.as_mut_ptr(), bytes, scratch.sp);
+    scratch.window_bytes = if copied { bytes as u64 } else { 0 };
+    copied
 }
 
 /// One frame; the callback of `bpf_loop`, so that the verifier follows it once. 1 ends the walk.
@@ -150,11 +165,14 @@ fn caller(scratch: &mut Scratch) -> Result<(), Stop> {
     scratch.record.stack.count = count as u32 + 1;
     scratch.hash = mix(scratch.hash, frame.0);
 
+    if regs.sp.wrapping_sub(scratch.window_base) >= scratch.window_bytes {
+        move_window(scratch);
+    }
     let (base, bytes) = (scratch.window_base, scratch.window_bytes);
     let window = &scratch.record.window;
     let next = unwind::step(regs, rule?, |address| {
         let at = address.wrapping_sub(base);
-        if at & 7 == 0 && at.wrapping_add(8) <= bytes && at < WINDOW_BYTES as u64 {
+        if at & 7 == 0 && at.wrapping_add(8) <= bytes && at < WINDOW_BYTES {
             window.get((at >> 3) as usize).copied()
         } else {
             user::word(address)
@@ -164,9 +182,28 @@ fn caller(scratch: &mut Scratch) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The rule for `offset` of an object with a table.
+/// The rule for `offset` of an object with a table. Programs allocate from the same few places again and
+/// again, so most are found in [`RECENT`], at a third of the price of a search.
 #[inline(always)]
 fn rule(object: u32, offset: u32) -> Result<Rule, Stop> {
+    const NUMBER_BITS: u32 = 16;
+    let place = (object as u64) << 48 | (offset as u64) << NUMBER_BITS;
+    let recent =
+        RECENT.get_ptr_mut((mix(0, place) >> 32) as u32 & (RECENT_ENTRIES - 1)).ok_or(Stop::NoTable)?;
+    // SAFETY: a map value; a word is written whole, so that whoever wrote it last, it says what it means.
+    let known = unsafe { recent.read_volatile() };
+    if known >> NUMBER_BITS == place >> NUMBER_BITS {
+        return RULES.get(known as u32 & ((1 << NUMBER_BITS) - 1)).copied().ok_or(Stop::NoTable);
+    }
+    let number = search(object, offset)?;
+    // SAFETY: as above.
+    unsafe { recent.write_volatile(place | number as u64) };
+    RULES.get(number).copied().ok_or(Stop::NoTable)
+}
+
+/// The number of the rule for `offset`, by the object's table.
+#[inline(always)]
+fn search(object: u32, offset: u32) -> Result<u32, Stop> {
     let table = TABLES.get(object).ok_or(Stop::NoTable)?;
     match table.state {
         TABLE_PENDING => return Err(Stop::Pending),
@@ -180,8 +217,7 @@ fn rule(object: u32, offset: u32) -> Result<Rule, Stop> {
     let at = table.first_block.wrapping_add(block);
     let low = word(&BLOCKS, at).ok_or(Stop::NoTable)?;
     let high = word(&BLOCKS, at.wrapping_add(1)).ok_or(Stop::NoTable)?;
-    let row = find_row(low, high, offset, |at| word(&ROWS, at)).ok_or(Stop::NoTable)?;
-    RULES.get(rule_of(row)).copied().ok_or(Stop::NoTable)
+    find_row(low, high, offset, |at| word(&ROWS, at)).map(rule_of).ok_or(Stop::NoTable)
 }
 
 /// For code without a file, made at run time: nothing describes it, but most such compilers keep frame
@@ -213,9 +249,8 @@ fn send(scratch: &mut Scratch) -> u64 {
 /// Hands an unfinished walk to user space. Its key is used once, and is even where others are odd.
 #[inline(always)]
 fn send_raw(scratch: &mut Scratch) -> u64 {
-    fill_window(scratch, RAW_WINDOW_BYTES as u32);
-    if scratch.window_bytes == SMALL_WINDOW_BYTES as u64 {
-        fill_window(scratch, WINDOW_BYTES);
+    if !copy_window(scratch, RAW_WINDOW_BYTES as u32) && !copy_window(scratch, PAGE_BYTES as u32) {
+        move_window(scratch);
     }
     let (_, tid) = user::current_ids();
     let key = mix(mix(scratch.hash, tid as u64), crate::emit::now_ns()) & !1;

@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let mut child = Command::new("/proc/self/exe").arg(LEAK_COMMAND).stdin(Stdio::piped()).spawn()?;
+    let mut child = Command::new(std::env::current_exe()?).arg(LEAK_COMMAND).stdin(Stdio::piped()).spawn()?;
     eprintln!(
         "alloctrace: process {} runs and forgets some of what it allocates; attaching to it as to any other",
         child.id()

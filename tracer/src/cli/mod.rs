@@ -58,10 +58,10 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::BenchFloor(args) => floor::run(&args),
-        Command::Gate { gate, command } => {
-            let error = launch::wait_at_gate(&gate, &command);
-            Err(Failure::target_gone(format!("cannot run the command: {error}")))
-        }
+        Command::Gate { gate, command } => match launch::wait_at_gate(&gate, &command) {
+            Some(error) => Err(Failure::target_gone(format!("cannot run the command: {error}"))),
+            None => Ok(ExitCode::FAILURE),
+        },
         Command::DemoLeak => demo::leak(),
     };
     match done {

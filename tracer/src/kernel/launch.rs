@@ -61,15 +61,13 @@ impl Launched {
     }
 }
 
-/// The child's first half: waits, then becomes the command. Returns only if that fails.
-pub fn wait_at_gate(gate: &Path, command: &[OsString]) -> io::Error {
+/// The child's first half: waits, then becomes the command. Returns only if that fails, with the reason, or
+/// `None` if the gate never opened: then the parent has said why.
+pub fn wait_at_gate(gate: &Path, command: &[OsString]) -> Option<io::Error> {
     let mut opened = [0];
-    let read = File::open(gate).and_then(|mut it| it.read_exact(&mut opened));
-    if let Err(error) = read {
-        return error;
-    }
-    match command {
+    File::open(gate).and_then(|mut it| it.read_exact(&mut opened)).ok()?;
+    Some(match command {
         [program, arguments @ ..] => Command::new(program).args(arguments).exec(),
         [] => io::Error::from(io::ErrorKind::InvalidInput),
-    }
+    })
 }

@@ -7,7 +7,7 @@ use blazesym::symbolize::{
     source::{Elf, Source},
 };
 
-use super::{Place, Places};
+use super::{Place, Places, demangle::demangle};
 
 /// Function names from symbol tables.
 pub struct NameTable {
@@ -16,7 +16,11 @@ pub struct NameTable {
 
 impl Default for NameTable {
     fn default() -> Self {
-        let symbolizer = Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).build();
+        let symbolizer = Symbolizer::builder()
+            .enable_code_info(false)
+            .enable_inlined_fns(false)
+            .enable_demangling(false)
+            .build();
         Self { symbolizer }
     }
 }
@@ -28,7 +32,7 @@ impl NameTable {
         let Ok(found) = self.symbolizer.symbolize(&source, Input::FileOffset(offsets)) else {
             return vec![None; offsets.len()];
         };
-        found.into_iter().map(|it| it.as_sym().map(|it| it.name.to_string())).collect()
+        found.into_iter().map(|it| it.as_sym().map(|it| demangle(&it.name).into_owned())).collect()
     }
 }
 
@@ -42,7 +46,11 @@ pub struct LineTable {
 
 impl Default for LineTable {
     fn default() -> Self {
-        let symbolizer = Symbolizer::builder().enable_code_info(true).enable_inlined_fns(true).build();
+        let symbolizer = Symbolizer::builder()
+            .enable_code_info(true)
+            .enable_inlined_fns(true)
+            .enable_demangling(false)
+            .build();
         Self { symbolizer, same_build: HashMap::new(), known: HashMap::new() }
     }
 }
@@ -83,7 +91,7 @@ impl Places for LineTable {
 
 fn places_of(sym: &Sym<'_>) -> Vec<Place> {
     let place = |function: &str, code: Option<&blazesym::symbolize::CodeInfo<'_>>, inlined| Place {
-        function: Some(function.to_owned()),
+        function: Some(demangle(function).into_owned()),
         file: code.map(|it| it.to_path().to_string_lossy().into_owned()),
         line: code.and_then(|it| it.line),
         inlined,
