@@ -17,7 +17,7 @@ pub(super) const TOP: usize = 10;
 const TOP_MAPPINGS: usize = 3;
 
 /// Frames of one stack that are shown. JSON has all of them.
-const MAX_FRAMES: usize = 24;
+const MAX_FRAMES: usize = 32;
 
 /// Processes that are shown. JSON has all of them.
 const MAX_PROCESSES: usize = 10;
@@ -174,11 +174,12 @@ fn site(place: usize, site: &Site, all: i64, several: bool, out: &mut dyn Write)
         write!(out, " in process {}", site.pid)?;
     }
     writeln!(out)?;
-    for frame in site.frames.iter().take(MAX_FRAMES) {
+    let frames: Vec<&Frame> = site.frames.iter().filter(|it| !is_plumbing(it)).collect();
+    for frame in frames.iter().take(MAX_FRAMES) {
         self::frame(frame, out)?;
     }
-    if site.frames.len() > MAX_FRAMES {
-        writeln!(out, "       … and {} more frames", site.frames.len() - MAX_FRAMES)?;
+    if frames.len() > MAX_FRAMES {
+        writeln!(out, "       … and {} more", frames.len() - MAX_FRAMES)?;
     }
     if !site.is_complete() {
         writeln!(out, "       (the stack ends here too early: {})", site.stop.replace('_', " "))?;
@@ -186,8 +187,25 @@ fn site(place: usize, site: &Site, all: i64, several: bool, out: &mut dyn Write)
     Ok(())
 }
 
+/// Inlined code of the Rust standard library and what it is built from: ten such frames may lie between an
+/// allocation and the function that wanted it. JSON has them all.
+fn is_plumbing(frame: &Frame) -> bool {
+    const SOURCES: [&str; 2] = ["/rustc/", "/rust/deps/"];
+    frame.inlined && frame.file.as_ref().is_some_and(|file| SOURCES.iter().any(|it| file.starts_with(it)))
+}
+
+/// Names of generic functions can fill a page.
+const MAX_NAME_CHARS: usize = 120;
+
+fn shorten(name: &str) -> String {
+    match name.char_indices().nth(MAX_NAME_CHARS) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
 fn frame(frame: &Frame, out: &mut dyn Write) -> io::Result<()> {
-    write!(out, "       {}", frame.label())?;
+    write!(out, "       {}", shorten(&frame.label()))?;
     if let Some(file) = &frame.file {
         let name = file.rsplit('/').next().unwrap_or(file);
         match frame.line {
