@@ -1,4 +1,6 @@
-// stopwatch OUT COMMAND ARGS...: writes into OUT how many seconds COMMAND took.
+// stopwatch OUT GROUP COMMAND ARGS...: writes into OUT how many seconds COMMAND took.
+//
+// GROUP is the cgroup.procs of the control group in which it shall run, or -.
 //
 // This process becomes COMMAND, which so keeps the pid that a tracer has been given. The clock is read by a
 // child which waits until the last descriptor of a pipe is closed, which is when COMMAND and the processes that
@@ -18,9 +20,13 @@ static double now(void) {
 
 int main(int count, char **words) {
     int alive[2];
-    if (count < 3) return dprintf(2, "stopwatch: wanted OUT COMMAND ARGS...\n"), 2;
+    if (count < 4) return dprintf(2, "stopwatch: wanted OUT GROUP COMMAND ARGS...\n"), 2;
     int out = open(words[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (out < 0 || pipe(alive)) return perror(words[1]), 1;
+    if (strcmp(words[2], "-")) {
+        int group = open(words[2], O_WRONLY | O_CLOEXEC);
+        if (group < 0 || write(group, "0", 1) != 1) return perror(words[2]), 1;
+    }
     double start = now();
     switch (fork()) {
     case -1:
@@ -36,7 +42,7 @@ int main(int count, char **words) {
     }
     }
     close(alive[0]);
-    execvp(words[2], words + 2);
-    perror(words[2]);
+    execvp(words[3], words + 3);
+    perror(words[3]);
     return 127;
 }

@@ -4,11 +4,13 @@ use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
+
+use crate::{apt, command::root};
 
 pub(super) struct Lab {
     /// Sources of the measured programs.
@@ -22,9 +24,9 @@ pub(super) struct Lab {
 impl Lab {
     /// Builds the tracer and makes the directory.
     pub(super) fn open(quick: bool) -> anyhow::Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
-        run(cargo(root).args(["build", "--release", "--package", "tracer"]))?;
-        let metadata = output(cargo(root).args(["metadata", "--format-version", "1", "--no-deps"]))?;
+        let root = root();
+        run(cargo(&root).args(["build", "--release", "--package", "tracer"]))?;
+        let metadata = output(cargo(&root).args(["metadata", "--format-version", "1", "--no-deps"]))?;
         let metadata: Value = serde_json::from_str(&metadata).context("read the answer of cargo metadata")?;
         let target =
             metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
@@ -37,7 +39,7 @@ impl Lab {
 
     /// Compiles one of our C programs as a distribution would: optimized and without frame pointers.
     pub(super) fn compile(&self, name: &str) -> anyhow::Result<PathBuf> {
-        need("gcc", "gcc libc6-dev").map_err(anyhow::Error::msg)?;
+        need("gcc", &["gcc", "libc6-dev"]).map_err(anyhow::Error::msg)?;
         let program = self.work.join(name);
         run(Command::new("gcc")
             .args(["-O2", "-g", "-fomit-frame-pointer", "-Wall", "-pthread", "-o"])
@@ -86,25 +88,12 @@ pub(super) fn losses(report: &Value) -> Vec<(String, u64)> {
 }
 
 /// Makes sure that a program is there: installs it where that is possible, else says why it is not there.
-pub(super) fn need(program: &str, packages: &str) -> Result<(), String> {
+pub(super) fn need(program: &str, packages: &[&str]) -> Result<(), String> {
     if find(program).is_some() {
         return Ok(());
     }
-    let root = fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
-    if !root || find("apt-get").is_none() {
-        return Err(format!("{program} is not installed"));
-    }
-    eprintln!("bench: installing {packages}");
-    let install = Command::new("apt-get")
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-        .args(packages.split(' '))
-        .stdout(Stdio::null())
-        .status();
-    match install {
-        Ok(status) if status.success() && find(program).is_some() => Ok(()),
-        _ => Err(format!("{program} is not installed, and apt-get could not install {packages}")),
-    }
+    apt::install(packages).map_err(|error| format!("{program} is not there: {error:#}"))?;
+    find(program).map(drop).ok_or_else(|| format!("{program} is not in {packages:?}"))
 }
 
 fn find(program: &str) -> Option<PathBuf> {

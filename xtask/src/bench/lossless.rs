@@ -175,7 +175,7 @@ mod tests {
             unknown_frees,
             losses: losses.iter().map(|&(name, count)| (name.to_owned(), count)).collect(),
             tracer_s: 0.0,
-            usage: Usage { cpu_s: 0.0, max_rss_kib: 0 },
+            usage: Usage { cpu_s: 0.0, max_rss_kib: 0, ready_s: None, end_s: None },
         }
     }
 

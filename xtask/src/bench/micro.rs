@@ -36,7 +36,7 @@ struct Results {
 pub(super) fn run(lab: &Lab, rounds: u32) -> anyhow::Result<Value> {
     println!("\nOne malloc+free pair in a tight loop, {rounds} rounds: median (least..greatest)");
     let mut skipped = Vec::new();
-    if let Err(reason) = lab::need("bpftrace", "bpftrace") {
+    if let Err(reason) = lab::need("bpftrace", &["bpftrace"]) {
         skipped.push((Tool::Bpftrace, reason));
     }
     let mut pair = Pair::start(lab)?;

@@ -4,9 +4,10 @@
 //! * [`programs`]: whole programs from the distribution
 //! * [`lossless`]: whether a tight loop overruns the tracer
 //!
-//! [`tracer`] starts and stops what traces, [`pair`] is the program of the tight loop, [`lab`] the place where
-//! all of it happens, [`stats`] medians and tables.
+//! [`tracer`] starts and stops what traces, [`pair`] is the program of the tight loop, [`workload`] the whole
+//! programs, [`group`] what they use, [`lab`] the place where all of it happens, [`stats`] medians and tables.
 
+mod group;
 mod lab;
 mod lossless;
 mod micro;
@@ -14,6 +15,7 @@ mod pair;
 mod programs;
 mod stats;
 mod tracer;
+mod workload;
 
 use std::{fs, path::PathBuf};
 

@@ -1,31 +1,23 @@
 //! What tracing costs whole programs of the distribution.
 
 use std::{
-    fmt::Write as _,
     fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
 use super::{
+    group::Group,
     lab::{self, Lab},
     pair::Pair,
     stats::{self, Spread, Table},
     tracer::{self, Tool, Usage},
+    workload::{self, Launched, Server},
 };
-
-/// A program that is started under the tracer, and ends.
-struct Launched {
-    name: &'static str,
-    command: Vec<String>,
-    /// The process among those of the command that does the work, for tools that trace only one.
-    alone: Vec<String>,
-}
 
 /// One run.
 struct Sample {
@@ -33,7 +25,7 @@ struct Sample {
     wall_s: f64,
     /// With the start of the tracer, its report and its end.
     whole_s: f64,
-    /// Of the traced process, where we can know it.
+    /// Of the program and its children, with the traps; where we can know it.
     cpu_s: Option<f64>,
     tracer: Option<Usage>,
     report: Option<Value>,
@@ -46,20 +38,22 @@ const TRIES: u32 = 5;
 pub(super) fn run(lab: &Lab, rounds: u32) -> anyhow::Result<Value> {
     println!("\nWhole programs, {rounds} rounds: median (least..greatest)");
     let stopwatch = lab.compile("stopwatch")?;
+    let group = Group::new();
     let mut pair = Pair::start(lab)?;
     let mut results = Map::new();
-    for program in [sqlite(lab), compiler(lab)] {
+    for program in [workload::sqlite(lab), workload::compiler(lab)] {
         match program {
             Ok(program) => {
                 let tools = [Tool::Untraced, Tool::Alloctrace, Tool::Bpftrace, Tool::Heaptrack];
-                let one = |tool| launched(lab, &stopwatch, &program, tool);
+                let one = |tool| launched(lab, &stopwatch, group.as_ref(), &program, tool);
                 results
                     .insert(program.name.to_owned(), measure(program.name, rounds, &tools, &mut pair, one)?);
             }
             Err(reason) => println!("  skipped: {reason:#}"),
         }
     }
-    match lab::need("redis-server", "redis-server").and_then(|()| lab::need("redis-benchmark", "redis-tools"))
+    match lab::need("redis-server", &["redis-server"])
+        .and_then(|()| lab::need("redis-benchmark", &["redis-tools"]))
     {
         Ok(()) => {
             let tools = [Tool::Untraced, Tool::Floor, Tool::Alloctrace, Tool::Bpftrace];
@@ -84,8 +78,8 @@ fn measure(
     let mut skipped = Vec::new();
     for &tool in tools {
         let there = match tool {
-            Tool::Bpftrace => lab::need("bpftrace", "bpftrace"),
-            Tool::Heaptrack => lab::need("heaptrack", "heaptrack zstd"),
+            Tool::Bpftrace => lab::need("bpftrace", &["bpftrace"]),
+            Tool::Heaptrack => lab::need("heaptrack", &["heaptrack", "zstd"]),
             _ => Ok(()),
         };
         skipped.extend(there.err().map(|reason| (tool, reason)));
@@ -134,8 +128,10 @@ fn print(name: &str, samples: &[Vec<Option<Sample>>]) -> Value {
     let headings = [
         name,
         "wall s",
-        "x untraced",
+        "wall x untraced",
         "CPU x untraced",
+        "ready s",
+        "end s",
         "whole s",
         "tracer CPU s",
         "tracer RSS",
@@ -156,6 +152,8 @@ fn print(name: &str, samples: &[Vec<Option<Sample>>]) -> Value {
         let slower = Spread::ratio(&wall, &values(Tool::Untraced, &|it| Some(it.wall_s)));
         let dearer = Spread::ratio(&values(tool, &|it| it.cpu_s), &values(Tool::Untraced, &|it| it.cpu_s));
         let (wall, whole) = (spread(wall), spread(values(tool, &|it| Some(it.whole_s))));
+        let ready = spread(values(tool, &|it| it.tracer?.ready_s));
+        let end = spread(values(tool, &|it| it.tracer?.end_s));
         let cpu = spread(values(tool, &|it| it.tracer.map(|it| it.cpu_s)));
         let rss = spread(values(tool, &|it| Some(it.tracer?.max_rss_kib as f64 / 1024.0)));
         let rss = if tool == Tool::Heaptrack { None } else { rss };
@@ -165,8 +163,10 @@ fn print(name: &str, samples: &[Vec<Option<Sample>>]) -> Value {
             stats::cell(wall, 2, ""),
             stats::cell(slower, 2, ""),
             stats::cell(dearer, 2, ""),
-            whole.map_or_else(|| "-".to_owned(), |it| format!("{:.2}", it.median)),
-            cpu.map_or_else(|| "-".to_owned(), |it| format!("{:.2}", it.median)),
+            median(ready),
+            median(end),
+            median(whole),
+            median(cpu),
             rss.map_or_else(|| "-".to_owned(), |it| format!("{:.0} MiB", it.max)),
             last.map_or_else(|| "-".to_owned(), |it| it["totals"]["allocated_blocks"].to_string()),
             last.map_or_else(|| "-".to_owned(), named_losses),
@@ -177,6 +177,8 @@ fn print(name: &str, samples: &[Vec<Option<Sample>>]) -> Value {
                 "wall_s": stats::json_or_null(wall),
                 "wall_of_untraced": stats::json_or_null(slower),
                 "cpu_of_untraced": stats::json_or_null(dearer),
+                "ready_s": stats::json_or_null(ready),
+                "end_s": stats::json_or_null(end),
                 "whole_s": stats::json_or_null(whole),
                 "tracer_cpu_s": stats::json_or_null(cpu),
                 "tracer_max_rss_mib": stats::json_or_null(rss),
@@ -189,23 +191,36 @@ fn print(name: &str, samples: &[Vec<Option<Sample>>]) -> Value {
     Value::Object(rows)
 }
 
+fn median(spread: Option<Spread>) -> String {
+    spread.map_or_else(|| "-".to_owned(), |it| format!("{:.2}", it.median))
+}
+
 fn named_losses(report: &Value) -> String {
     let losses = lab::losses(report);
     let named: Vec<String> = losses.iter().map(|(name, count)| format!("{name} {count}")).collect();
     if named.is_empty() { "none".to_owned() } else { named.join(", ") }
 }
 
-fn launched(lab: &Lab, stopwatch: &Path, program: &Launched, tool: Tool) -> anyhow::Result<Sample> {
+fn launched(
+    lab: &Lab,
+    stopwatch: &Path,
+    group: Option<&Group>,
+    program: &Launched,
+    tool: Tool,
+) -> anyhow::Result<Sample> {
     let out = lab.fresh("stopwatch.out")?;
     let capture = lab.work.join("program.jsonl.zst");
     let one_only = matches!(tool, Tool::Bpftrace | Tool::Heaptrack);
-    let mut command = vec![stopwatch.display().to_string(), out.display().to_string()];
+    let door = group.map_or_else(|| "-".to_owned(), Group::door);
+    let mut command = vec![stopwatch.display().to_string(), out.display().to_string(), door];
     command.extend_from_slice(if one_only { &program.alone } else { &program.command });
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), group.and_then(Group::cpu_s));
     let tracer = tracer::launch(tool, lab, &command, &capture)?;
     let whole_s = start.elapsed().as_secs_f64();
+    let wall_s = read_stopwatch(&out)?;
+    let cpu_s = group.and_then(Group::cpu_s).zip(before).map(|(after, before)| after - before);
     let report = if tool == Tool::Alloctrace { Some(lab.report(&capture)?) } else { None };
-    Ok(Sample { wall_s: read_stopwatch(&out)?, whole_s, cpu_s: None, tracer, report })
+    Ok(Sample { wall_s, whole_s, cpu_s, tracer, report })
 }
 
 /// It writes when the program has ended, which may be a moment later than we know of it.
@@ -219,138 +234,16 @@ fn read_stopwatch(out: &Path) -> anyhow::Result<f64> {
     anyhow::bail!("the stopwatch wrote nothing: the program was not started")
 }
 
-/// 150,000 rows into a table and its index, in memory.
-fn sqlite(lab: &Lab) -> anyhow::Result<Launched> {
-    lab::need("sqlite3", "sqlite3").map_err(anyhow::Error::msg)?;
-    let rows = if lab.quick { 30_000 } else { 150_000 };
-    let mut sql = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, amount REAL);\n\
-        CREATE INDEX item_name ON item (name);\nBEGIN;\n"
-        .to_owned();
-    for row in 0..rows {
-        let name = (row * 7919) % 1_000_003;
-        writeln!(sql, "INSERT INTO item VALUES ({row}, 'name of item {name}', {row}.25);")?;
-    }
-    sql += "COMMIT;\nSELECT count(*), sum(amount) FROM item;\n";
-    let command =
-        vec!["sqlite3".to_owned(), "-init".to_owned(), write(lab, "bulk.sql", &sql)?, ":memory:".to_owned()];
-    Ok(Launched { name: "sqlite3 bulk insert", alone: command.clone(), command })
-}
-
-/// One large C++ file: many headers, and templates that are instantiated many times.
-fn compiler(lab: &Lab) -> anyhow::Result<Launched> {
-    lab::need("g++", "g++").map_err(anyhow::Error::msg)?;
-    let source = write(lab, "large.cpp", &large_cpp(if lab.quick { 4 } else { 40 }))?;
-    let args = ["-std=c++17", "-O0", "-c", "-o", "/dev/null", &source];
-    let command: Vec<String> = ["g++"].iter().chain(&args).map(|&it| it.to_owned()).collect();
-    // The command line of the compiler proper, from the driver: it goes to standard error, each word in quotes if need be.
-    let told = Command::new("g++").arg("-###").args(args).output().context("ask g++ for its commands")?;
-    let told = String::from_utf8_lossy(&told.stderr).into_owned();
-    let line = told.lines().find(|it| it.contains("cc1plus")).context("g++ names no cc1plus")?;
-    let alone = line.split_whitespace().map(|it| it.trim_matches('"').to_owned()).collect();
-    Ok(Launched { name: "g++, one large file", command, alone })
-}
-
-fn large_cpp(instances: u32) -> String {
-    let headers = [
-        "algorithm",
-        "array",
-        "chrono",
-        "deque",
-        "filesystem",
-        "functional",
-        "future",
-        "iostream",
-        "list",
-        "map",
-        "memory",
-        "numeric",
-        "optional",
-        "random",
-        "regex",
-        "set",
-        "sstream",
-        "string",
-        "thread",
-        "tuple",
-        "unordered_map",
-        "variant",
-        "vector",
-    ];
-    let mut text: String = headers.iter().map(|it| format!("#include <{it}>\n")).collect();
-    text += "template <int N> struct Item { std::string name; std::array<double, N + 1> values; };\n";
-    for n in 0..instances {
-        text += &format!(
-            "int use{n}(const std::vector<Item<{n}>> &items) {{
-    std::map<std::string, std::vector<Item<{n}>>> by_name;
-    std::unordered_map<int, std::variant<Item<{n}>, std::string, std::tuple<int, Item<{n}>>>> by_number;
-    for (auto &item : items) by_name[item.name].push_back(item), by_number[int(item.name.size())] = item;
-    std::set<std::pair<std::string, std::array<int, {n} + 1>>> names;
-    for (auto &entry : by_name) names.emplace(entry.first, std::array<int, {n} + 1>{{}});
-    std::vector<Item<{n}>> sorted(items);
-    std::sort(sorted.begin(), sorted.end(), [](auto &a, auto &b) {{ return a.name < b.name; }});
-    std::function<int(int)> f = [&](int i) {{ return int(sorted.size() + names.size() + by_number.size()) + i; }};
-    return f({n});
-}}\n"
-        );
-    }
-    text + "int main() { return 0; }\n"
-}
-
-fn write(lab: &Lab, name: &str, text: &str) -> anyhow::Result<String> {
-    let path = lab.work.join(name);
-    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-    Ok(path.display().to_string())
-}
-
-/// A server of our own that ends with this value.
-struct Server {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Server {
-    fn start(lab: &Lab) -> anyhow::Result<Self> {
-        let socket = lab.fresh("redis.socket")?;
-        let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocket"])
-            .arg(&socket)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("start redis-server")?;
-        let server = Self { child, socket };
-        let start = Instant::now();
-        while !server.socket.exists() {
-            ensure!(start.elapsed() < Duration::from_secs(20), "redis-server does not listen");
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(server)
-    }
-
-    fn benchmark(&self, requests: u32) -> anyhow::Result<()> {
-        let mut command = Command::new("redis-benchmark");
-        command.arg("-s").arg(&self.socket).args(["-t", "set,get", "-q", "-n", &requests.to_string()]);
-        lab::output(&mut command).map(drop)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn redis(lab: &Lab, tool: Tool) -> anyhow::Result<Sample> {
     let capture = lab.work.join("redis.jsonl.zst");
     let server = Server::start(lab)?;
     server.benchmark(2000)?;
     let start = Instant::now();
-    let running = tracer::attach(tool, lab, server.child.id(), &capture)?;
-    let (requests, before) = (Instant::now(), tracer::cpu_s(server.child.id()));
+    let running = tracer::attach(tool, lab, server.pid(), &capture)?;
+    let (requests, before) = (Instant::now(), tracer::cpu_s(server.pid()));
     server.benchmark(if lab.quick { 20_000 } else { 100_000 })?;
     let wall_s = requests.elapsed().as_secs_f64();
-    let cpu_s = tracer::cpu_s(server.child.id()).zip(before).map(|(after, before)| after - before);
+    let cpu_s = tracer::cpu_s(server.pid()).zip(before).map(|(after, before)| after - before);
     let tracer = running.map(tracer::Running::stop).transpose()?;
     let whole_s = start.elapsed().as_secs_f64();
     let report = if tool == Tool::Alloctrace { Some(lab.report(&capture)?) } else { None };

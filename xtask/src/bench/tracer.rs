@@ -48,6 +48,7 @@ pub(super) struct Running {
     child: Child,
     log: PathBuf,
     max_rss_kib: u64,
+    ready_s: Option<f64>,
 }
 
 /// What a tracer used from its start to its end.
@@ -55,11 +56,19 @@ pub(super) struct Running {
 pub(super) struct Usage {
     pub(super) cpu_s: f64,
     pub(super) max_rss_kib: u64,
+    /// From its start until it said that it was ready, and from Ctrl-C to its end; of attached ones only.
+    pub(super) ready_s: Option<f64>,
+    pub(super) end_s: Option<f64>,
 }
 
 impl Usage {
     pub(super) fn json(self) -> Value {
-        json!({ "cpu_s": self.cpu_s, "max_rss_kib": self.max_rss_kib })
+        json!({
+            "cpu_s": self.cpu_s,
+            "max_rss_kib": self.max_rss_kib,
+            "ready_s": self.ready_s,
+            "end_s": self.end_s,
+        })
     }
 }
 
@@ -132,9 +141,9 @@ pub(super) fn launch(
             ));
             let reader = Running::start(&mut reader, lab.work.join("heaptrack.log"))?;
             // The stopwatch comes first and is not measured: only what it becomes shall have the library.
-            let [stopwatch, out, rest @ ..] = command else { bail!("no stopwatch in {command:?}") };
+            let [stopwatch, out, group, rest @ ..] = command else { bail!("no stopwatch in {command:?}") };
             let mut traced = Command::new(stopwatch);
-            traced.args([out.as_str(), "env"]);
+            traced.args([out, group, "env"]);
             traced.arg(format!("LD_PRELOAD={HEAPTRACK_DIR}/libheaptrack_preload.so"));
             traced.arg(format!("DUMP_HEAPTRACK_OUTPUT={}", pipe.display())).args(rest);
             Running::start(&mut traced, log)?.wait()?;
@@ -196,7 +205,7 @@ impl Running {
             .stderr(file)
             .spawn()
             .with_context(|| format!("start {command:?}"))?;
-        Ok(Self { child, log, max_rss_kib: 0 })
+        Ok(Self { child, log, max_rss_kib: 0, ready_s: None })
     }
 
     fn until_log_says(&mut self, ready: &str) -> anyhow::Result<()> {
@@ -206,6 +215,7 @@ impl Running {
             ensure!(start.elapsed() < PATIENCE, "the tracer did not get ready:\n{}", self.log_text());
             thread::sleep(POLL);
         }
+        self.ready_s = Some(start.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -230,7 +240,9 @@ impl Running {
     pub(super) fn stop(mut self) -> anyhow::Result<Usage> {
         ensure!(self.is_running(), "the tracer ended before it was told to:\n{}", self.log_text());
         super::lab::run(Command::new("kill").args(["-INT", &self.child.id().to_string()]))?;
-        self.wait()
+        let start = Instant::now();
+        let usage = self.wait()?;
+        Ok(Usage { end_s: Some(start.elapsed().as_secs_f64()), ..usage })
     }
 
     /// Until it ends by itself.
@@ -246,7 +258,7 @@ impl Running {
         let cpu_s = if used.name == "sh" { used.own_s + used.children_s } else { used.own_s };
         let status = self.child.wait()?;
         ensure!(status.success(), "{status}:\n{}", self.log_text());
-        Ok(Usage { cpu_s, max_rss_kib: self.max_rss_kib })
+        Ok(Usage { cpu_s, max_rss_kib: self.max_rss_kib, ready_s: self.ready_s, end_s: None })
     }
 }
 
