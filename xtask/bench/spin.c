@@ -1,7 +1,7 @@
 // Threads that do nothing but malloc and free, and count it.
 //
-// Each line on standard input is "THREADS SECONDS"; the answer is the number of malloc+free pairs done by all
-// threads together. The stack of each of them is pair_loop, step, worker, thread_main and the two frames with
+// Each line on standard input is "THREADS SECONDS"; the answer is "PAIRS CPU_NS": the malloc+free pairs done by all
+// threads together, and the CPU time of one. The stack of each of them is pair_loop, step, worker, thread_main and the two frames with
 // which every thread starts.
 
 #include <pthread.h>
@@ -43,6 +43,12 @@ static void *thread_main(void *result) {
     return NULL;
 }
 
+static double cpu_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
 int main(void) {
     int threads;
     double seconds;
@@ -51,13 +57,14 @@ int main(void) {
         long done[MOST_THREADS] = {0}, total = 0;
         if (threads < 1 || threads > MOST_THREADS) return 2;
         atomic_store(&stop, 0);
+        double cpu = cpu_ns();
         for (int i = 0; i < threads; i++)
             if (pthread_create(&thread[i], NULL, thread_main, &done[i])) return 1;
         struct timespec left = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
         while (nanosleep(&left, &left)) continue;
         atomic_store(&stop, 1);
         for (int i = 0; i < threads; i++) pthread_join(thread[i], NULL), total += done[i];
-        printf("%ld\n", total);
+        printf("%ld %.1f\n", total, (cpu_ns() - cpu) / (double)total);
         fflush(stdout);
     }
     return 0;

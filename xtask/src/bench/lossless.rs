@@ -23,6 +23,7 @@ struct Outcome {
     wall_s: f64,
     /// What the program says that it did.
     pairs: u64,
+    pair_cpu_ns: f64,
     allocated: u64,
     freed: u64,
     unknown_frees: u64,
@@ -47,6 +48,7 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Value> {
         "lost",
         "difference",
         "pairs/s",
+        "pair, CPU ns",
         "tracer CPU",
         "max RSS",
     ];
@@ -60,6 +62,7 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Value> {
             it.lost().to_string(),
             it.difference().to_string(),
             format!("{:.0}", it.pairs as f64 / it.wall_s),
+            format!("{:.0}", it.pair_cpu_ns),
             format!("{:.0}%", it.tracer_s / it.wall_s * 100.0),
             format!("{} MiB", it.usage.max_rss_kib / 1024),
         ]);
@@ -85,6 +88,7 @@ fn measure(lab: &Lab, threads: u32, time: Duration) -> anyhow::Result<Outcome> {
     writeln!(ask, "{threads} {}", time.as_secs_f64()).context("ask spin")?;
     let mut answer = String::new();
     answers.read_line(&mut answer).context("the answer of spin")?;
+    let (pairs, pair_cpu_ns) = parse(&answer).with_context(|| format!("spin answered {answer:?}"))?;
     let (wall_s, tracer_s) = (start.elapsed().as_secs_f64(), running.cpu_s() - before);
     let usage = running.stop()?;
     eprint!("\r\x1b[K");
@@ -103,7 +107,8 @@ fn measure(lab: &Lab, threads: u32, time: Duration) -> anyhow::Result<Outcome> {
     Ok(Outcome {
         threads,
         wall_s,
-        pairs: answer.trim().parse().with_context(|| format!("spin answered {answer:?}"))?,
+        pairs,
+        pair_cpu_ns,
         allocated: in_loop("allocated_blocks"),
         freed: in_loop("freed_blocks"),
         unknown_frees: report["totals"]["unknown_frees"].as_u64().unwrap_or(0),
@@ -111,6 +116,11 @@ fn measure(lab: &Lab, threads: u32, time: Duration) -> anyhow::Result<Outcome> {
         tracer_s,
         usage,
     })
+}
+
+fn parse(answer: &str) -> Option<(u64, f64)> {
+    let (pairs, cpu_ns) = answer.trim().split_once(' ')?;
+    Some((pairs.parse().ok()?, cpu_ns.parse().ok()?))
 }
 
 impl Outcome {
@@ -150,6 +160,7 @@ impl Outcome {
             "threads": self.threads,
             "wall_s": self.wall_s,
             "pairs": self.pairs,
+            "pair_cpu_ns": self.pair_cpu_ns,
             "allocated_blocks": self.allocated,
             "freed_blocks": self.freed,
             "unknown_frees": self.unknown_frees,
@@ -170,6 +181,7 @@ mod tests {
             threads: 1,
             wall_s: 1.0,
             pairs: 100,
+            pair_cpu_ns: 1.0,
             allocated,
             freed,
             unknown_frees,

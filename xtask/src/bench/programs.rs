@@ -219,6 +219,7 @@ fn launched(
     let whole_s = start.elapsed().as_secs_f64();
     let wall_s = read_stopwatch(&out)?;
     let cpu_s = group.and_then(Group::cpu_s).zip(before).map(|(after, before)| after - before);
+    let tracer = tracer.map(|it| Usage { end_s: it.ready_s.map(|ready_s| whole_s - ready_s - wall_s), ..it });
     let report = if tool == Tool::Alloctrace { Some(lab.report(&capture)?) } else { None };
     Ok(Sample { wall_s, whole_s, cpu_s, tracer, report })
 }

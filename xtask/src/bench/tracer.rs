@@ -56,8 +56,9 @@ pub(super) struct Running {
 pub(super) struct Usage {
     pub(super) cpu_s: f64,
     pub(super) max_rss_kib: u64,
-    /// From its start until it said that it was ready, and from Ctrl-C to its end; of attached ones only.
+    /// From its start until it said that it was ready.
     pub(super) ready_s: Option<f64>,
+    /// From Ctrl-C to its end; of attached ones only.
     pub(super) end_s: Option<f64>,
 }
 
@@ -123,7 +124,9 @@ pub(super) fn launch(
         Tool::Alloctrace => {
             let mut tracer = Command::new(&lab.alloctrace);
             tracer.args(["record", "--force", "-o"]).arg(capture).arg("--").args(command);
-            Running::start(&mut tracer, log)?.wait().map(Some)
+            let mut tracer = Running::start(&mut tracer, log)?;
+            tracer.until_log_says(READY)?;
+            tracer.wait().map(Some)
         }
         Tool::Bpftrace => {
             // Its command is one word, cut at spaces.
