@@ -11,6 +11,8 @@ pub(crate) fn recording() -> Recording {
             schema: "alloctrace.capture/1".to_owned(),
             interval_s: 1.0,
             target: "-p 7".to_owned(),
+            host: "box".to_owned(),
+            started: "2026-01-02T03:04:05Z".to_owned(),
             ..Header::default()
         },
         end: Some(EndRow { t_s: 4.0, reason: "signal".to_owned() }),
