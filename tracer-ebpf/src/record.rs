@@ -31,6 +31,9 @@ pub enum Kind {
     Fork = 12,
     Exit = 13,
     Oom = 14,
+    /// A [`Free`] that was reported before: it was a thread's last, of the cache that the allocator had made
+    /// for the thread, and not of a block.
+    CacheFree = 15,
 }
 
 /// [`Head::flags`]: the system call was made inside an allocator call, so it is the allocator's own

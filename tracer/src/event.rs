@@ -73,6 +73,13 @@ pub enum Event {
         time_ns: u64,
         address: u64,
     },
+    /// The last free of a thread that has ended, reported before, was of the cache that the allocator had made
+    /// for it.
+    CacheFree {
+        process: ProcessId,
+        time_ns: u64,
+        address: u64,
+    },
     /// An anonymous mapping. `nested`: made by an allocator for itself, which is no allocation.
     Map {
         process: ProcessId,

@@ -7,6 +7,7 @@
 //! alloc   10 0x1000 64B #1 calloc    malloc if no function is named
 //! realloc 10 0x1000 0x2000 1KiB #1 since 1.5s
 //! free    10 0x2000
+//! cache   10 0x3000                  the last free of a thread was of its cache
 //! map     10 0x10000 8KiB #1         "nested" at the end: by an allocator, for itself
 //! unmap   10 0x10000 4KiB
 //! remap   10 0x11000 4KiB 0x20000 8KiB #1
@@ -111,6 +112,7 @@ impl<'a> Line<'a> {
                 started_ns: if self.has("since") { self.time() } else { time_ns },
             },
             "free" => Event::Free { process, time_ns, address: self.address() },
+            "cache" => Event::CacheFree { process, time_ns, address: self.address() },
             "map" => Event::Map {
                 process,
                 time_ns,

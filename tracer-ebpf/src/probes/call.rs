@@ -115,5 +115,8 @@ pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
         return None;
     }
     emit(&Free { head: head(Kind::Free, thread.process, 0, 0), address }, Wake::WhenFilling);
+    if cookie.has_thread_cache() {
+        thread.last_free = address;
+    }
     Some(())
 }

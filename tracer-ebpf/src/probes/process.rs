@@ -8,14 +8,16 @@ use aya_log_ebpf::{debug, warn};
 use tracer_ebpf::{
     loss::Loss,
     mapping::{MAX_PROCESSES, Member, PROCESS_TRACED, Process},
-    record::{Exec, Exit, Fork, Kind, NESTED, Oom},
+    record::{Exec, Exit, Fork, Free, Kind, NESTED, Oom},
 };
 
 use crate::{
     emit::{Wake, count, emit, head},
     mapping,
     maps::{CONFIG, MEMBERS, NEXT, PROCESSES, THREADS},
-    sync, user,
+    sync,
+    thread::{self, Thread},
+    user,
 };
 
 /// include/uapi/linux/sched.h
@@ -113,8 +115,13 @@ pub(crate) fn exec(ctx: &RawTracePointContext) -> Option<()> {
 /// Runs for every thread.
 #[inline(always)]
 pub(crate) fn exit(ctx: &RawTracePointContext) -> Option<()> {
-    let (tgid, tid) = user::current_ids();
-    let _ = THREADS.remove(tid);
+    let (tgid, _) = user::current_ids();
+    if let Some(Thread { process, last_free, .. }) = thread::end()
+        && last_free != 0
+    {
+        let head = head(Kind::CacheFree, process, 0, 0);
+        emit(&Free { head, address: last_free }, Wake::WhenFilling);
+    }
     let member = member(tgid)?;
     let config = CONFIG.get(0)?;
     let task = user::current_task();

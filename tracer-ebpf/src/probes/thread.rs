@@ -23,6 +23,8 @@ pub(crate) struct Thread {
     pub(crate) pointer: u64,
     pub(crate) stack: u64,
     pub(crate) started_ns: u64,
+    /// What it freed last, if the allocator keeps a cache for each thread; otherwise 0.
+    pub(crate) last_free: u64,
     pub(crate) syscall: Syscall,
 }
 
@@ -59,6 +61,15 @@ pub(crate) fn current() -> Option<&'static mut Thread> {
         return None;
     }
     entry(tid)
+}
+
+/// Forgets the current thread, which has ended, and returns what was known of it.
+#[inline(always)]
+pub(crate) fn end() -> Option<Thread> {
+    let (_, tid) = user::current_ids();
+    let thread = *entry(tid)?;
+    let _ = THREADS.remove(tid);
+    Some(thread)
 }
 
 #[inline(always)]

@@ -71,6 +71,9 @@ impl Heap {
             Event::Free { process, time_ns, address } => {
                 self.with(process, time_ns, |it, _| it.free(address));
             }
+            Event::CacheFree { process, time_ns, address } => {
+                self.with(process, time_ns, |it, _| it.free_cache(address));
+            }
             Event::Realloc { process, time_ns, old_address, address, size_bytes, stack, started_ns } => {
                 self.with(process, time_ns, |it, cx| {
                     it.realloc(old_address, started_ns, address, size_bytes, stack, cx);

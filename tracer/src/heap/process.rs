@@ -3,7 +3,7 @@
 //! live = allocated − freed holds for every site after every event. What an event contradicts is
 //! settled in favour of the event, and counted.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
@@ -22,6 +22,10 @@ use crate::{
 /// How long a block that lost its address to another may wait for the `realloc` that released it.
 /// The record is written when the call returns, which is at most the copy of the block later.
 const CLAIM_NS: u64 = 2_000_000_000;
+
+/// Unknown frees that may turn out to be of a thread's cache. That is said within a millisecond, when the
+/// thread ends; meanwhile other threads may free blocks from before the attach.
+const MAX_LATEST_UNKNOWN: usize = 1 << 12;
 
 /// A block table that is more than this and mostly empty is made smaller between intervals.
 const SPARSE_BLOCKS: usize = 1 << 16;
@@ -54,6 +58,7 @@ pub(super) struct Process {
     pub(super) live: Cost,
     unknown_frees: u64,
     repeated_frees: u64,
+    latest_unknown: VecDeque<u64>,
     arena_bytes: i64,
     break_end: Option<u64>,
     oom: bool,
@@ -85,6 +90,7 @@ impl Process {
             live: Cost::default(),
             unknown_frees: 0,
             repeated_frees: 0,
+            latest_unknown: VecDeque::new(),
             arena_bytes: 0,
             break_end,
             oom: false,
@@ -139,7 +145,21 @@ impl Process {
         match self.blocks.remove(&address) {
             Some(block) => self.close(block),
             None if repeated => self.repeated_frees += 1,
-            None => self.unknown_frees += 1,
+            None => {
+                self.unknown_frees += 1;
+                if self.latest_unknown.len() == MAX_LATEST_UNKNOWN {
+                    self.latest_unknown.pop_front();
+                }
+                self.latest_unknown.push_back(address);
+            }
+        }
+    }
+
+    /// What was freed last was no block; see [`Event::CacheFree`](crate::event::Event::CacheFree).
+    pub(super) fn free_cache(&mut self, address: u64) {
+        if let Some(at) = self.latest_unknown.iter().rposition(|it| *it == address) {
+            self.latest_unknown.remove(at);
+            self.unknown_frees -= 1;
         }
     }
 
@@ -245,6 +265,7 @@ impl Process {
             live: self.live,
             unknown_frees: 0,
             repeated_frees: 0,
+            latest_unknown: VecDeque::new(),
             arena_bytes: self.arena_bytes,
             break_end: self.break_end,
             oom: false,

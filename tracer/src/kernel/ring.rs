@@ -32,6 +32,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
             let Free { address, .. } = *record(bytes)?;
             Event::Free { process, time_ns, address }
         }
+        Kind::CacheFree => {
+            let Free { address, .. } = *record(bytes)?;
+            Event::CacheFree { process, time_ns, address }
+        }
         Kind::Realloc => {
             let Realloc { old_address, address, size_bytes, stack, started_ns, .. } = *record(bytes)?;
             let stack = StackKey(stack);
@@ -90,7 +94,7 @@ fn record<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8]) -> Option<&T> {
 }
 
 fn kind(code: u16) -> Option<Kind> {
-    const KINDS: [Kind; 14] = [
+    const KINDS: [Kind; 15] = [
         Kind::Stack,
         Kind::RawStack,
         Kind::Alloc,
@@ -105,6 +109,7 @@ fn kind(code: u16) -> Option<Kind> {
         Kind::Fork,
         Kind::Exit,
         Kind::Oom,
+        Kind::CacheFree,
     ];
     KINDS.into_iter().find(|it| *it as u16 == code)
 }

@@ -218,3 +218,23 @@ fn a_second_free_is_of_a_block_that_was_free_already() {
         "#]],
     );
 }
+
+#[test]
+fn a_threads_last_free_is_of_its_cache() {
+    check(
+        "
+        begin 10 app
+        stack #1 main
+        alloc 10 0x1000 64B #1
+        free  10 0x1000
+        free  10 0x2000
+        free  10 0x3000
+        cache 10 0x2000
+        cache 10 0x1000
+        ",
+        expect![[r#"
+            10 app: 0B/0, 1 unknown frees
+              10 heap malloc: 0B/0 of 64B/1, peak 64B: main
+        "#]],
+    );
+}
