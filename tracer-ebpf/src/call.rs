@@ -76,8 +76,8 @@ impl Cookie {
         self.0 as u8
     }
 
-    /// The same, of an allocator that keeps a cache for each thread and frees that last (glibc since 2.26:
-    /// `tcache_thread_shutdown`, malloc/malloc.c).
+    /// The same, of an allocator that keeps a cache for each thread, and frees what is in it when the thread ends
+    /// (glibc since 2.26: `tcache_thread_shutdown`, malloc/malloc.c).
     pub const fn with_thread_cache(self) -> Self {
         Self(self.0 | 1 << 40)
     }

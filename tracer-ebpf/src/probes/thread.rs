@@ -23,8 +23,9 @@ pub(crate) struct Thread {
     pub(crate) pointer: u64,
     pub(crate) stack: u64,
     pub(crate) started_ns: u64,
-    /// What it freed last, if the allocator keeps a cache for each thread; otherwise 0.
-    pub(crate) last_free: u64,
+    /// The frees that came last from one place of the code: when they began, and where the last returned to.
+    pub(crate) frees_since_ns: u64,
+    pub(crate) frees_from: u64,
     pub(crate) syscall: Syscall,
 }
 
