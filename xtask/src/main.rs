@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask …`.
 
 mod apt;
+mod bench;
 mod bpf;
 mod command;
 mod test;
@@ -19,6 +20,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Bpf(bpf::Args),
     Test(test::Args),
     /// Check what a reviewer should not have to.
@@ -27,6 +29,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Bpf(args) => bpf::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
