@@ -71,6 +71,7 @@ fn check(directory: &Path, program: &Path, arguments: &[&str]) {
     let (ours, our_output) = by_alloctrace(directory, program, arguments);
     assert!(our_output.starts_with(&their_output), "{} did the same work twice", program.display());
     assert!(theirs.allocations > 100, "it did something: {theirs:?}");
+    println!("valgrind   {theirs:?}\nalloctrace {ours:?}");
     assert_eq!(ours, theirs, "alloctrace (left) and valgrind (right) on {}", program.display());
 }
 

@@ -96,6 +96,19 @@ fn two_hundred_threads_at_work() {
     assert_eq!(churn.wait().code, Some(0));
 }
 
+/// Whoever waits for `ready` may stop the recording from then on.
+#[test]
+fn an_interrupt_right_after_ready() {
+    let directory = scratch("interrupt");
+    let mut churn = Program::start(&mut Command::new(build("churn.c")));
+    churn.wait_for("waiting");
+    let _alone = alone();
+    for turn in 0..5 {
+        let tracer = Tracer::attach(churn.pid(), &directory.join(format!("{turn}.jsonl.zst")), &[]);
+        assert!(tracer.interrupt().capture.complete);
+    }
+}
+
 /// Attaches, has the target work, detaches.
 fn leave(directory: &Path, pid: u32, mut work: impl FnMut()) -> Report {
     assert_untouched(pid, "before the attach");
@@ -124,7 +137,7 @@ fn kill(directory: &Path, pid: u32, mut work: impl FnMut()) {
     assert_touched(pid);
     // The first intervals are on disk before the end comes.
     within(PATIENCE, || intervals(&capture).filter(|it| *it >= 3)).expect("intervals are written");
-    assert_eq!(tracer.kill().code, None, "killed");
+    assert_eq!(tracer.kill().signal, Some(9), "it ends by SIGKILL");
     assert_untouched(pid, "after the tracer was killed");
     let report = Report::read(&capture);
     assert!(!report.capture.complete, "a capture without an end says so");

@@ -58,7 +58,7 @@ impl Tracer {
     /// Waits until it ends by itself.
     pub(crate) fn finish(self) -> Report {
         let ended = self.program.wait();
-        assert_eq!(ended.code, Some(0), "record ended badly:\n{}", ended.errors);
+        assert_eq!(ended.code, Some(0), "record ended badly: {ended:?}");
         Report::read(&self.capture)
     }
 
