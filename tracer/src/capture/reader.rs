@@ -1,8 +1,9 @@
 //! Reads a capture; the mirror of the writer.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io::{self, BufRead as _, BufReader, Read},
+    sync::Arc,
 };
 
 use super::{EndRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow, Row, SCHEMA, StackRow};
@@ -59,6 +60,7 @@ pub fn read(mut input: impl Read) -> Result<Recording, Error> {
     let frames = io::Cursor::new(magic[..got].to_vec()).chain(input);
     let mut lines = BufReader::new(zstd::Decoder::new(frames)?);
     let mut recording = Recording::default();
+    let mut names = Names::default();
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -74,7 +76,7 @@ pub fn read(mut input: impl Read) -> Result<Recording, Error> {
             break;
         }
         match serde_json::from_slice(&line) {
-            Ok(row) => recording.add(row, number)?,
+            Ok(row) => recording.add(row, number, &mut names)?,
             Err(error) if number == 1 => return Err(Error::NotCapture(format!("no header: {error}"))),
             Err(error) => return Err(recording.damaged(number, error.to_string())),
         }
@@ -90,8 +92,21 @@ fn is_device_error(error: &io::Error) -> bool {
     error.raw_os_error().is_some()
 }
 
+/// Function names, once each: a recording has a few thousand, and millions of frames.
+#[derive(Default)]
+struct Names(HashSet<Arc<str>>);
+
+impl Names {
+    fn share(&mut self, name: &mut Arc<str>) {
+        match self.0.get(name) {
+            Some(known) => *name = Arc::clone(known),
+            None => drop(self.0.insert(Arc::clone(name))),
+        }
+    }
+}
+
 impl Recording {
-    fn add(&mut self, row: Row, line: usize) -> Result<(), Error> {
+    fn add(&mut self, row: Row, line: usize, names: &mut Names) -> Result<(), Error> {
         match row {
             Row::Header(header) => {
                 if header.schema != SCHEMA {
@@ -104,7 +119,12 @@ impl Recording {
             }
             _ if line == 1 => return Err(Error::NotCapture("its first row is no header".to_owned())),
             Row::Module(it) => drop(self.modules.insert(it.id, it)),
-            Row::Stack(it) => drop(self.stacks.insert(it.id, it)),
+            Row::Stack(mut it) => {
+                for function in it.frames.iter_mut().filter_map(|it| it.function.as_mut()) {
+                    names.share(function);
+                }
+                self.stacks.insert(it.id, it);
+            }
             Row::Process(it) => drop(self.processes.insert(it.id, it)),
             Row::Interval(it) => self.intervals.push(it),
             Row::Mark(it) => self.marks.push(it),

@@ -1,7 +1,7 @@
 //! The rows, as they are written. They have types of their own, so that the format does not change when the
 //! program's inner types do.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +56,7 @@ pub struct FrameRow {
     /// In the file; lies inside the call instruction.
     pub offset: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub function: Option<String>,
+    pub function: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

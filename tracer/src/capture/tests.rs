@@ -8,7 +8,7 @@ fn small() -> (Vec<u8>, Recording) {
     let mut bytes = Vec::new();
     let mut writer = Writer::new(&mut bytes, header.clone(), 0).unwrap();
     let module = ModuleRow { id: 1, path: "/bin/app".to_owned(), build_id: Some("ab".to_owned()) };
-    let frame = FrameRow { module: 1, offset: 0x1234, function: Some("grow".to_owned()) };
+    let frame = FrameRow { module: 1, offset: 0x1234, function: Some("grow".into()) };
     let stack = StackRow { id: 0, stop: "complete".to_owned(), frames: vec![frame] };
     let mut recording = Recording { header, ..Recording::default() };
     recording.modules.insert(1, module.clone());

@@ -14,6 +14,9 @@ use crate::{
 /// zstd's own default: further levels gain little on rows that are mostly numbers.
 const LEVEL: i32 = 3;
 
+/// Rows that wait, in bytes: enough for zstd to see what they have in common.
+const MAX_PENDING_BYTES: usize = 4 << 20;
+
 /// Collects rows and writes them as one zstd frame per [`Writer::flush`].
 pub struct Writer<W> {
     out: W,
@@ -33,14 +36,15 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Adds a row to the next flush.
+    /// Adds a row to the next flush, or flushes if many are waiting.
     ///
     /// # Errors
-    /// Never in practice: rows can always be written as JSON.
+    /// As [`Writer::flush`].
     pub fn row(&mut self, row: &Row) -> io::Result<()> {
         serde_json::to_writer(&mut self.rows, row)?;
         self.rows.push(b'\n');
-        Ok(())
+        // A large compiler has ten thousand new stacks of a hundred frames in one interval.
+        if self.rows.len() >= MAX_PENDING_BYTES { self.flush() } else { Ok(()) }
     }
 
     /// Writes what was collected, such that everything up to here survives us.

@@ -138,8 +138,8 @@ pub(super) fn summary(path: &Path) -> Result<Grade, Failure> {
 fn profile(path: &Path, query: &Query, shown_sites: usize) -> anyhow::Result<Profile> {
     let file = File::open(path).with_context(|| format!("open the capture {}", path.display()))?;
     let recording = capture::read(file).with_context(|| format!("read the capture {}", path.display()))?;
-    let mut profile = Profile::new(&recording, query);
-    profile.add_places(shown_sites, &mut LineTable::default());
+    let mut profile = Profile::new(&recording, query, shown_sites);
+    profile.add_places(&mut LineTable::default());
     Ok(profile)
 }
 

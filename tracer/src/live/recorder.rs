@@ -6,7 +6,10 @@ use std::{
     io,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -150,7 +153,7 @@ struct Work {
     /// As last written.
     processes: HashMap<ProcessId, ProcessRow>,
     /// Names of frames that were met; many stacks share most of them.
-    functions: HashMap<Frame, Option<String>>,
+    functions: HashMap<Frame, Option<Arc<str>>>,
 }
 
 impl Work {
@@ -241,7 +244,7 @@ impl Work {
             let path = format!("/proc/self/fd/{}", file.as_raw_fd());
             let names = self.names.functions(&path, &offsets);
             for (offset, name) in offsets.into_iter().zip(names) {
-                self.functions.insert(Frame::new(id, offset), name);
+                self.functions.insert(Frame::new(id, offset), name.map(Arc::from));
             }
         }
     }

@@ -87,8 +87,9 @@ pub enum Sort {
 }
 
 impl Profile {
-    /// Takes a recording apart and answers `query`.
-    pub fn new(recording: &Recording, query: &Query) -> Self {
+    /// Takes a recording apart and answers `query`. The first `shown_sites` sites get their frames: there can
+    /// be millions.
+    pub fn new(recording: &Recording, query: &Query, shown_sites: usize) -> Self {
         let to_s = recording.end.as_ref().map(|it| it.t_s);
         let to_s = to_s.or_else(|| recording.intervals.last().map(|it| it.t_s)).unwrap_or(0.0);
         let is_wanted = |pid: u32| query.pid.is_none_or(|it| it == pid);
@@ -106,6 +107,7 @@ impl Profile {
             is_wanted(it.pid) && query.admits(it)
         });
         sort(&mut sites, query.sort);
+        sites.iter_mut().take(shown_sites).for_each(|it| it.add_frames(recording));
         let losses = recording.intervals.last().map(|it| it.loss.clone()).unwrap_or_default();
         let events = sites.iter().map(|it| (it.allocated.blocks + it.freed.blocks) as u64).sum();
         let grade = Grade::of(&losses, events, &sites);
@@ -137,9 +139,9 @@ impl Profile {
         self.processes.iter().map(|it| it.unknown_frees).sum()
     }
 
-    /// Adds source lines and inlined functions to the stacks of the first `limit` sites.
-    pub fn add_places(&mut self, limit: usize, places: &mut dyn Places) {
-        for site in self.sites.iter_mut().take(limit) {
+    /// Adds source lines and inlined functions to the stacks that are shown.
+    pub fn add_places(&mut self, places: &mut dyn Places) {
+        for site in &mut self.sites {
             site.add_places(places);
         }
     }

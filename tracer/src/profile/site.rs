@@ -28,7 +28,8 @@ pub struct Site {
     pub verdict: Verdict,
     /// `complete`, or why the stack ends too early.
     pub stop: String,
-    /// Innermost first.
+    stack: u32,
+    /// Innermost first; of the sites that are shown only.
     pub frames: Vec<Frame>,
     cohorts: Vec<CohortRow>,
 }
@@ -98,7 +99,6 @@ fn site(recording: &Recording, row: &SiteRow, history: &[i64], times: &[f64], to
     let allocated = Cost { bytes: row.allocated_bytes, blocks: row.allocated_blocks };
     let freed = Cost { bytes: row.freed_bytes, blocks: row.freed_blocks };
     let growth_bytes_per_s = judge::slope(times, history);
-    let stack = recording.stacks.get(&row.stack);
     let mut site = Site {
         id: row.site,
         process: row.process,
@@ -112,8 +112,9 @@ fn site(recording: &Recording, row: &SiteRow, history: &[i64], times: &[f64], to
         oldest_s: None,
         growth_bytes_per_s,
         verdict: judge::verdict(allocated, freed, times, history),
-        stop: stack.map_or("gone", |it| &it.stop).to_owned(),
-        frames: stack.map_or_else(Vec::new, |it| frames(recording, it)),
+        stop: recording.stacks.get(&row.stack).map_or("gone", |it| &it.stop).to_owned(),
+        stack: row.stack,
+        frames: Vec::new(),
         cohorts: row.cohorts.clone(),
     };
     site.oldest_s = site.oldest(to_s);
@@ -124,7 +125,7 @@ fn frames(recording: &Recording, stack: &StackRow) -> Vec<Frame> {
     let frame = |it: &crate::capture::FrameRow| {
         let module = recording.modules.get(&it.module);
         Frame {
-            function: it.function.clone(),
+            function: it.function.as_deref().map(str::to_owned),
             module: module.map_or_else(String::new, |it| it.path.clone()),
             build_id: module.and_then(|it| it.build_id.clone()),
             offset: it.offset,
@@ -150,6 +151,10 @@ impl Site {
         let live = |it: &CohortRow| Cost { bytes: it.bytes, blocks: it.blocks };
         self.live = self.cohorts.iter().map(live).sum();
         self.oldest_s = self.oldest(to_s);
+    }
+
+    pub(super) fn add_frames(&mut self, recording: &Recording) {
+        self.frames = recording.stacks.get(&self.stack).map_or_else(Vec::new, |it| frames(recording, it));
     }
 
     /// The capture's names stay: they are of the functions that have frames of their own.

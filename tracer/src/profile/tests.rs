@@ -22,7 +22,7 @@ pub(crate) fn recording() -> Recording {
         .modules
         .insert(1, ModuleRow { id: 1, path: "/opt/app".to_owned(), build_id: Some("ab12".to_owned()) });
     for (id, leaf) in [(0, "leak"), (1, "cache")] {
-        let frame = |name: &str, offset| FrameRow { module: 1, offset, function: Some(name.to_owned()) };
+        let frame = |name: &str, offset| FrameRow { module: 1, offset, function: Some(name.into()) };
         let mut frames = vec![frame(leaf, 0x1000 + u64::from(id)), frame("main", 0x2000)];
         frames.push(FrameRow { module: 1, offset: 0x3000, function: None });
         recording.stacks.insert(id, StackRow { id, stop: "complete".to_owned(), frames });
@@ -80,7 +80,7 @@ pub(crate) fn recording() -> Recording {
 
 #[test]
 fn live_is_allocated_less_freed() {
-    let profile = Profile::new(&recording(), &Query::default());
+    let profile = Profile::new(&recording(), &Query::default(), 10);
     let (live, allocated, freed) = profile.totals();
     assert_eq!(live, allocated - freed);
     assert_eq!(live, Cost { bytes: 1400, blocks: 9 });
@@ -90,7 +90,7 @@ fn live_is_allocated_less_freed() {
 #[test]
 fn growth_ranks_the_leak_above_the_cache() {
     let first = |sort| {
-        let profile = Profile::new(&recording(), &Query { sort, ..Query::default() });
+        let profile = Profile::new(&recording(), &Query { sort, ..Query::default() }, 10);
         profile.sites[0].frames[0].label()
     };
     assert_eq!(first(Sort::Bytes), "cache");
@@ -100,7 +100,7 @@ fn growth_ranks_the_leak_above_the_cache() {
 
 #[test]
 fn verdicts_and_slopes() {
-    let profile = Profile::new(&recording(), &Query::default());
+    let profile = Profile::new(&recording(), &Query::default(), 10);
     let [cache, leak] = &profile.sites[..] else { panic!("two sites") };
     assert_eq!((leak.growth_bytes_per_s, leak.verdict), (100.0, Verdict::Growing { kept: 8.0 / 12.0 }));
     assert_eq!((cache.growth_bytes_per_s, cache.verdict), (0.0, Verdict::Steady));
@@ -109,14 +109,14 @@ fn verdicts_and_slopes() {
 
 #[test]
 fn only_what_is_old() {
-    let profile = Profile::new(&recording(), &Query { older_s: Some(1.5), ..Query::default() });
+    let profile = Profile::new(&recording(), &Query { older_s: Some(1.5), ..Query::default() }, 10);
     let live: Vec<i64> = profile.sites.iter().map(|it| it.live.bytes).collect();
     assert_eq!(live, [1000, 200], "the cache, and two seconds of the leak");
 }
 
 #[test]
 fn filters() {
-    let count = |query| Profile::new(&recording(), &query).sites.len();
+    let count = |query| Profile::new(&recording(), &query, 10).sites.len();
     assert_eq!(count(Query { pid: Some(8), ..Query::default() }), 0);
     assert_eq!(count(Query { min_bytes: Some(500), ..Query::default() }), 1);
     assert_eq!(count(Query { max_bytes: Some(500), ..Query::default() }), 1);

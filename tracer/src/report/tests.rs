@@ -27,8 +27,8 @@ impl Places for OnePlace {
 }
 
 fn check(format: Format, query: &Query, expected: Expect) {
-    let mut profile = Profile::new(&crate::profile::sample_recording(), query);
-    profile.add_places(10, &mut OnePlace);
+    let mut profile = Profile::new(&crate::profile::sample_recording(), query, 10);
+    profile.add_places(&mut OnePlace);
     let options = Options { path: "a.jsonl.zst".to_owned(), top: None };
     let mut out = Vec::new();
     write(format, &profile, &options, &mut out).unwrap();
