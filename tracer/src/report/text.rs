@@ -118,7 +118,9 @@ fn explain(loss: Loss) -> &'static str {
         Loss::UnmappedFrames => "end at an address that is not code",
         Loss::NoTableFrames => "end in code without unwind information",
         Loss::UnsupportedFrames => "end at unwind information that cannot be expressed",
-        Loss::UnreadableStacks => "end at stack memory that could not be read",
+        Loss::UnreadableStacks => {
+            "end at stack memory that could not be read, or was too deep to be sent for later"
+        }
         Loss::GoneStacks => "end because the process was gone too soon",
         Loss::UnknownStacks => "events whose stack never arrived",
         Loss::LostFrees => "addresses allocated twice without a free in between",
