@@ -1,3 +1,44 @@
-//! Developer commands.
+//! Developer commands: `cargo xtask COMMAND`. Each command has a file of its own.
 
-fn main() {}
+mod bpf;
+mod packages;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+use xshell::Shell;
+
+/// Developer commands of alloctrace.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Command {
+    Bpf(bpf::Args),
+}
+
+fn main() -> Result<()> {
+    let command = Command::parse();
+    let sh = Shell::new()?;
+    sh.change_dir(root());
+    match command {
+        Command::Bpf(args) => bpf::run(&sh, &args),
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.pop();
+    root
+}
+
+/// Where cargo puts what it builds.
+fn target_dir() -> PathBuf {
+    // A relative CARGO_TARGET_DIR counts from the folder in which cargo was started; here that is the root.
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
+/// The cargo that runs us: the one the developer has chosen.
+fn cargo() -> PathBuf {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into()
+}
