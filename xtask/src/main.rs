@@ -2,6 +2,7 @@
 
 mod bpf;
 mod packages;
+mod tidy;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use xshell::Shell;
 #[command(bin_name = "cargo xtask")]
 enum Command {
     Bpf(bpf::Args),
+    Tidy(tidy::Args),
 }
 
 fn main() -> Result<()> {
@@ -22,6 +24,7 @@ fn main() -> Result<()> {
     sh.change_dir(root());
     match command {
         Command::Bpf(args) => bpf::run(&sh, &args),
+        Command::Tidy(args) => tidy::run(&sh, &args),
     }
 }
 
