@@ -1,30 +1,46 @@
 //! Developer commands: `cargo xtask COMMAND`. Each command has a file of its own.
 
 mod bpf;
+mod ci;
 mod packages;
+mod steps;
+mod test;
 mod tidy;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::Parser;
 use xshell::Shell;
 
-/// Developer commands of alloctrace.
+/// Developer commands of alloctrace
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
     Bpf(bpf::Args),
+    Test(test::Args),
     Tidy(tidy::Args),
+    Ci(ci::Args),
 }
 
-fn main() -> Result<()> {
-    let command = Command::parse();
+fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
     let sh = Shell::new()?;
     sh.change_dir(root());
     match command {
         Command::Bpf(args) => bpf::run(&sh, &args),
+        Command::Test(args) => test::run(&sh, &args),
         Command::Tidy(args) => tidy::run(&sh, &args),
+        Command::Ci(args) => ci::run(&sh, &args),
     }
 }
 

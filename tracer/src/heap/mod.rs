@@ -9,6 +9,7 @@
 mod cohorts;
 mod mappings;
 mod process;
+mod released;
 mod sites;
 mod stacks;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     mappings::{Maker, Mappings, Range},
+    released::Released,
     sites::{Origin, Sites, Slot},
     stacks::Stacks,
 };
@@ -52,12 +53,14 @@ pub(super) struct Process {
     began_ns: u64,
     pub(super) live: Cost,
     unknown_frees: u64,
+    repeated_frees: u64,
     arena_bytes: i64,
     break_end: Option<u64>,
     oom: bool,
     pub(super) ended: Option<Ended>,
     pub(super) sites: Sites,
     blocks: FxHashMap<u64, Block>,
+    released: Released,
     /// Addresses whose live block was closed by an allocation there, and the time of that. Either a
     /// `realloc` in another thread had released the block and will say so when it returns, or a
     /// free was lost. At most one for each address that is or was live, for two seconds.
@@ -81,12 +84,14 @@ impl Process {
             began_ns: time_ns,
             live: Cost::default(),
             unknown_frees: 0,
+            repeated_frees: 0,
             arena_bytes: 0,
             break_end,
             oom: false,
             ended: None,
             sites: Sites::default(),
             blocks: FxHashMap::default(),
+            released: Released::default(),
             displaced: FxHashMap::default(),
             mappings: Mappings::default(),
         }
@@ -101,6 +106,7 @@ impl Process {
             began_ns: self.began_ns,
             live: self.live,
             unknown_frees: self.unknown_frees,
+            repeated_frees: self.repeated_frees,
             arena_bytes: self.arena_bytes,
             ended: self.ended,
         }
@@ -129,8 +135,10 @@ impl Process {
 
     #[inline]
     pub(super) fn free(&mut self, address: u64) {
+        let repeated = self.released.insert(address);
         match self.blocks.remove(&address) {
             Some(block) => self.close(block),
+            None if repeated => self.repeated_frees += 1,
             None => self.unknown_frees += 1,
         }
     }
@@ -236,12 +244,14 @@ impl Process {
             began_ns: time_ns,
             live: self.live,
             unknown_frees: 0,
+            repeated_frees: 0,
             arena_bytes: self.arena_bytes,
             break_end: self.break_end,
             oom: false,
             ended: None,
             sites: self.sites.inherit(),
             blocks: self.blocks.clone(),
+            released: self.released.clone(),
             displaced: FxHashMap::default(),
             mappings: self.mappings.clone(),
         }
@@ -299,6 +309,7 @@ impl Process {
         losses.add(Loss::LostFrees, self.displaced.len() as u64);
         self.displaced = FxHashMap::default();
         self.blocks = FxHashMap::default();
+        self.released = Released::default();
         self.mappings = Mappings::default();
     }
 }

@@ -11,6 +11,8 @@ pub(crate) fn recording() -> Recording {
             schema: "alloctrace.capture/1".to_owned(),
             interval_s: 1.0,
             target: "-p 7".to_owned(),
+            host: "box".to_owned(),
+            started: "2026-01-02T03:04:05Z".to_owned(),
             ..Header::default()
         },
         end: Some(EndRow { t_s: 4.0, reason: "signal".to_owned() }),
@@ -68,6 +70,7 @@ pub(crate) fn recording() -> Recording {
             live_bytes: second * 100 + 1000,
             live_blocks: second * 2 + 1,
             unknown_frees: 5,
+            repeated_frees: 2,
             arena_bytes: 4096,
         };
         let loss = BTreeMap::from([("truncated_stacks".to_owned(), 1)]);

@@ -41,29 +41,30 @@ fn text() {
         Format::Text,
         &Query::default(),
         expect![[r#"
-        a.jsonl.zst   4.0 s of tracing
-        target   -p 7   on , 
-        process  7 app   RSS 1.0 MiB -> 1.0 MiB   still running
-        live     1.4 KiB in 9 blocks   (allocated 1.6 KiB in 13 blocks, freed 200 B in 4 blocks)
-        trust    B: every number is exact; stacks that end early hold under 1 % of the live bytes
-                 1 truncated_stacks: distinct stacks of more than 127 frames
-                 5 unknown frees: of blocks from before the tracing began
+            a.jsonl.zst   4.0 s of tracing
+            target   -p 7   on box, 2026-01-02T03:04:05Z
+            process  7 app   RSS 1.0 MiB -> 1.0 MiB   still running
+            live     1.4 KiB in 9 blocks   (allocated 1.6 KiB in 13 blocks, freed 200 B in 4 blocks)
+            trust    B: every number is exact; stacks that end early hold under 1 % of the live bytes
+                     1 truncated_stacks: distinct stacks of more than 127 frames
+                     5 unknown frees: of blocks from before the tracing began
+                     2 repeated frees: of blocks that were free already, as when a thread's cache is emptied
 
-        Heap: who holds the memory
+            Heap: who holds the memory
 
-          1. 1000 B  71.4 %  1 block  0 B/s  oldest 4.0 s  [steady]
-             by calloc
-               cache  app
-               main  app
-               app+0x3000
+              1. 1000 B  71.4 %  1 block  0 B/s  oldest 4.0 s  [steady]
+                 by calloc
+                   cache  app
+                   main  app
+                   app+0x3000
 
-          2. 400 B  28.6 %  8 blocks  +100 B/s  oldest 4.0 s  [growing: 67 % of its blocks are still live]
-             by malloc
-               push (app.c:12)  app inlined
-               leak (app.c:34)  app
-               main  app
-               app+0x3000
-    "#]],
+              2. 400 B  28.6 %  8 blocks  +100 B/s  oldest 4.0 s  [growing: 67 % of its blocks are still live]
+                 by malloc
+                   push (app.c:12)  app inlined
+                   leak (app.c:34)  app
+                   main  app
+                   app+0x3000
+        "#]],
     );
 }
 
@@ -73,14 +74,14 @@ fn text_of_nothing() {
         Format::Text,
         &Query { pid: Some(8), ..Query::default() },
         expect![[r#"
-        a.jsonl.zst   4.0 s of tracing
-        target   -p 7   on , 
-        live     0 B in 0 blocks   (allocated 0 B in 0 blocks, freed 0 B in 0 blocks)
-        trust    B: every number is exact; stacks that end early hold under 1 % of the live bytes
-                 1 truncated_stacks: distinct stacks of more than 127 frames
+            a.jsonl.zst   4.0 s of tracing
+            target   -p 7   on box, 2026-01-02T03:04:05Z
+            live     0 B in 0 blocks   (allocated 0 B in 0 blocks, freed 0 B in 0 blocks)
+            trust    B: every number is exact; stacks that end early hold under 1 % of the live bytes
+                     1 truncated_stacks: distinct stacks of more than 127 frames
 
-        No allocation was seen: the traced processes did not call the allocator.
-    "#]],
+            No allocation was seen: the traced processes did not call the allocator.
+        "#]],
     );
 }
 
@@ -102,151 +103,153 @@ fn json() {
         Format::Json,
         &Query { min_bytes: Some(1000), ..Query::default() },
         expect![[r#"
-        {
-          "schema": "alloctrace.report/1",
-          "capture": {
-            "complete": true,
-            "duration_s": 4.0,
-            "host": "",
-            "interval_s": 1.0,
-            "kernel": "",
-            "path": "a.jsonl.zst",
-            "started": "",
-            "tool_version": ""
-          },
-          "window": {
-            "from_s": 0.0,
-            "to_s": 4.0
-          },
-          "processes": [
             {
-              "arena_bytes": 4096,
-              "command": "app --serve",
-              "ended": null,
-              "exe": "",
-              "limit_bytes": null,
-              "name": "app",
-              "pid": 7,
-              "rss_first_bytes": 1048576,
-              "rss_last_bytes": 1048576,
-              "rss_max_bytes": 1048576,
-              "unknown_frees": 5
-            }
-          ],
-          "loss": {
-            "failed_probes": 0,
-            "failed_unmaps": 0,
-            "gone_stacks": 0,
-            "grade": "B",
-            "incomplete_stacks": 0,
-            "late_probes": 0,
-            "lost_events": 0,
-            "lost_frees": 0,
-            "lost_stacks": 0,
-            "malformed_records": 0,
-            "no_table_frames": 0,
-            "objects_full": 0,
-            "processes_full": 0,
-            "scratch_busy": 0,
-            "skipped_tables": 0,
-            "stale_calls": 0,
-            "threads_full": 0,
-            "truncated_stacks": 1,
-            "unknown_stacks": 0,
-            "unmapped_frames": 0,
-            "unnamed_modules": 0,
-            "unreadable_results": 0,
-            "unreadable_stacks": 0,
-            "unsupported_frames": 0
-          },
-          "totals": {
-            "allocated_blocks": 1,
-            "allocated_bytes": 1000,
-            "freed_blocks": 0,
-            "freed_bytes": 0,
-            "live_blocks": 1,
-            "live_bytes": 1000,
-            "unknown_frees": 5
-          },
-          "sites": [
-            {
-              "id": 1,
-              "pid": 7,
-              "kind": "heap",
-              "via": "calloc",
-              "live_bytes": 1000,
-              "live_blocks": 1,
-              "allocated_bytes": 1000,
-              "allocated_blocks": 1,
-              "freed_bytes": 0,
-              "freed_blocks": 0,
-              "peak_bytes": 1000,
-              "oldest_s": 4.0,
-              "growth_bytes_per_s": 0.0,
-              "verdict": "steady",
-              "stack_complete": true,
-              "frames": [
+              "schema": "alloctrace.report/1",
+              "capture": {
+                "complete": true,
+                "duration_s": 4.0,
+                "host": "box",
+                "interval_s": 1.0,
+                "kernel": "",
+                "path": "a.jsonl.zst",
+                "started": "2026-01-02T03:04:05Z",
+                "tool_version": ""
+              },
+              "window": {
+                "from_s": 0.0,
+                "to_s": 4.0
+              },
+              "processes": [
                 {
-                  "function": "cache",
-                  "module": "/opt/app",
-                  "build_id": "ab12",
-                  "offset": 4097,
-                  "file": null,
-                  "line": null,
-                  "inlined": false
+                  "arena_bytes": 4096,
+                  "command": "app --serve",
+                  "ended": null,
+                  "exe": "",
+                  "limit_bytes": null,
+                  "name": "app",
+                  "pid": 7,
+                  "repeated_frees": 2,
+                  "rss_first_bytes": 1048576,
+                  "rss_last_bytes": 1048576,
+                  "rss_max_bytes": 1048576,
+                  "unknown_frees": 5
+                }
+              ],
+              "loss": {
+                "failed_probes": 0,
+                "failed_unmaps": 0,
+                "gone_stacks": 0,
+                "grade": "B",
+                "incomplete_stacks": 0,
+                "late_probes": 0,
+                "lost_events": 0,
+                "lost_frees": 0,
+                "lost_stacks": 0,
+                "malformed_records": 0,
+                "no_table_frames": 0,
+                "objects_full": 0,
+                "processes_full": 0,
+                "scratch_busy": 0,
+                "skipped_tables": 0,
+                "stale_calls": 0,
+                "threads_full": 0,
+                "truncated_stacks": 1,
+                "unknown_stacks": 0,
+                "unmapped_frames": 0,
+                "unnamed_modules": 0,
+                "unreadable_results": 0,
+                "unreadable_stacks": 0,
+                "unsupported_frames": 0
+              },
+              "totals": {
+                "allocated_blocks": 1,
+                "allocated_bytes": 1000,
+                "freed_blocks": 0,
+                "freed_bytes": 0,
+                "live_blocks": 1,
+                "live_bytes": 1000,
+                "repeated_frees": 2,
+                "unknown_frees": 5
+              },
+              "sites": [
+                {
+                  "id": 1,
+                  "pid": 7,
+                  "kind": "heap",
+                  "via": "calloc",
+                  "live_bytes": 1000,
+                  "live_blocks": 1,
+                  "allocated_bytes": 1000,
+                  "allocated_blocks": 1,
+                  "freed_bytes": 0,
+                  "freed_blocks": 0,
+                  "peak_bytes": 1000,
+                  "oldest_s": 4.0,
+                  "growth_bytes_per_s": 0.0,
+                  "verdict": "steady",
+                  "stack_complete": true,
+                  "frames": [
+                    {
+                      "function": "cache",
+                      "module": "/opt/app",
+                      "build_id": "ab12",
+                      "offset": 4097,
+                      "file": null,
+                      "line": null,
+                      "inlined": false
+                    },
+                    {
+                      "function": "main",
+                      "module": "/opt/app",
+                      "build_id": "ab12",
+                      "offset": 8192,
+                      "file": null,
+                      "line": null,
+                      "inlined": false
+                    },
+                    {
+                      "function": null,
+                      "module": "/opt/app",
+                      "build_id": "ab12",
+                      "offset": 12288,
+                      "file": null,
+                      "line": null,
+                      "inlined": false
+                    }
+                  ]
+                }
+              ],
+              "timeline": [
+                {
+                  "live_blocks": 3,
+                  "live_bytes": 1100,
+                  "pid": 7,
+                  "rss_bytes": 1048576,
+                  "t_s": 1.0
                 },
                 {
-                  "function": "main",
-                  "module": "/opt/app",
-                  "build_id": "ab12",
-                  "offset": 8192,
-                  "file": null,
-                  "line": null,
-                  "inlined": false
+                  "live_blocks": 5,
+                  "live_bytes": 1200,
+                  "pid": 7,
+                  "rss_bytes": 1048576,
+                  "t_s": 2.0
                 },
                 {
-                  "function": null,
-                  "module": "/opt/app",
-                  "build_id": "ab12",
-                  "offset": 12288,
-                  "file": null,
-                  "line": null,
-                  "inlined": false
+                  "live_blocks": 7,
+                  "live_bytes": 1300,
+                  "pid": 7,
+                  "rss_bytes": 1048576,
+                  "t_s": 3.0
+                },
+                {
+                  "live_blocks": 9,
+                  "live_bytes": 1400,
+                  "pid": 7,
+                  "rss_bytes": 1048576,
+                  "t_s": 4.0
                 }
               ]
             }
-          ],
-          "timeline": [
-            {
-              "live_blocks": 3,
-              "live_bytes": 1100,
-              "pid": 7,
-              "rss_bytes": 1048576,
-              "t_s": 1.0
-            },
-            {
-              "live_blocks": 5,
-              "live_bytes": 1200,
-              "pid": 7,
-              "rss_bytes": 1048576,
-              "t_s": 2.0
-            },
-            {
-              "live_blocks": 7,
-              "live_bytes": 1300,
-              "pid": 7,
-              "rss_bytes": 1048576,
-              "t_s": 3.0
-            },
-            {
-              "live_blocks": 9,
-              "live_bytes": 1400,
-              "pid": 7,
-              "rss_bytes": 1048576,
-              "t_s": 4.0
-            }
-          ]
-        }
-    "#]],
+        "#]],
     );
 }

@@ -63,6 +63,15 @@ fn update(sh: &Shell, kind: Option<toolchain::Kind>) -> Result<()> {
     Ok(())
 }
 
+/// Finds the tools, or installs them.
+///
+/// # Errors
+/// What is missing, and how to get it.
+pub(crate) fn prepare(sh: &Shell) -> Result<()> {
+    let toolchain = Toolchain::find_or_install(sh, None)?;
+    linker::find_or_install(sh, toolchain.llvm_major).map(drop)
+}
+
 /// Rebuilds the object and compares it with the committed one.
 ///
 /// # Errors
@@ -132,7 +141,8 @@ fn flags(sh: &Shell, toolchain: &Toolchain) -> Result<Vec<String>> {
         ["-Clink-arg=--btf", "-Ctarget-cpu=v3", "--cfg=bpf_target_arch=\"x86_64\""].map(str::to_owned).into();
     let mut rename =
         |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
-    rename(&root(), "/alloctrace");
+    // From here the linker still finds our sources, and puts the lines that the verifier quotes into BTF.
+    rename(&root(), ".");
     rename(&toolchain.sysroot, "/rust");
     // One folder for each registry, with a hash in its name that depends on the version of cargo.
     for registry in
@@ -169,7 +179,9 @@ fn test_with(sh: &Shell, object: &Path) -> Result<()> {
     sh.copy_file(object, copy.join(OBJECT))?;
     let _in_copy = sh.push_dir(&copy);
     let cargo = cargo();
-    cmd!(sh, "{cargo} test --locked --package=tracer").env("CARGO_TARGET_DIR", target_dir()).run()?;
+    cmd!(sh, "{cargo} test --locked --release --package=tracer")
+        .env("CARGO_TARGET_DIR", target_dir())
+        .run()?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Remove DWARF from a BPF object and keep everything that a loader reads.
 //!
-//! BTF (`.BTF`, `.BTF.ext`) stays: types, function names, files and line numbers, which the verifier shows in its messages.
+//! BTF (`.BTF`, `.BTF.ext`) stays: types, names of functions, and our source lines, which the verifier quotes.
 
 use anyhow::{Context as _, Result, ensure};
 use object::{

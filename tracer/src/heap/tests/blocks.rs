@@ -197,3 +197,24 @@ fn frees_of_memory_from_before_are_unknown() {
     "#]],
     );
 }
+
+#[test]
+fn a_second_free_is_of_a_block_that_was_free_already() {
+    check(
+        "
+        begin 10 app
+        stack #1 main
+        alloc 10 0x1000 64B #1
+        free  10 0x1000
+        free  10 0x1000
+        free  10 0x2000
+        free  10 0x2000
+        alloc 10 0x1000 32B #1
+        free  10 0x1000
+        ",
+        expect![[r#"
+            10 app: 0B/0, 1 unknown frees, 2 repeated frees
+              10 heap malloc: 0B/0 of 96B/2, peak 64B: main
+        "#]],
+    );
+}

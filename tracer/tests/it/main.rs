@@ -1,0 +1,14 @@
+//! What alloctrace says, against what is true. Needs root, and the programs that are traced here;
+//! `cargo xtask test` installs them.
+//!
+//! A workload keeps its own books and tells them; the tests compare. Nothing here knows a figure by heart.
+
+mod agreement;
+mod incidents;
+mod input;
+mod midrun;
+mod program;
+mod report;
+mod tracer;
+mod truth;
+mod workload;

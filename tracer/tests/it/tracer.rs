@@ -1,0 +1,92 @@
+//! alloctrace, run as a user runs it.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    program::{Ended, Program, Signal, run},
+    report::Report,
+};
+
+/// A recording in progress, with every probe in place.
+pub(crate) struct Tracer {
+    program: Program,
+    capture: PathBuf,
+}
+
+impl Tracer {
+    /// `alloctrace record -p PID`.
+    pub(crate) fn attach(pid: u32, capture: &Path, options: &[&str]) -> Self {
+        let mut command = alloctrace(["record", "-p", &pid.to_string()]);
+        command.args(options);
+        Self::start(command, capture)
+    }
+
+    /// `alloctrace record -- COMMAND`. The command's input and output are ours to use.
+    pub(crate) fn launch(command: &[impl AsRef<OsStr>], capture: &Path, options: &[&str]) -> Self {
+        let mut tracer = alloctrace(["record"]);
+        tracer.args(options).arg("-o").arg(capture).arg("--").args(command);
+        Self::wait_until_ready(tracer, capture)
+    }
+
+    fn start(mut command: Command, capture: &Path) -> Self {
+        command.arg("-o").arg(capture);
+        Self::wait_until_ready(command, capture)
+    }
+
+    fn wait_until_ready(mut command: Command, capture: &Path) -> Self {
+        let mut program = Program::start(&mut command);
+        program.wait_for_error("alloctrace: ready");
+        Self { program, capture: capture.to_owned() }
+    }
+
+    /// The streams: of the tracer, and of what it launched.
+    pub(crate) fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub(crate) fn interrupt(self) -> Report {
+        self.program.signal(Signal::INT);
+        self.finish()
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn finish(self) -> Report {
+        let ended = self.program.wait();
+        assert_eq!(ended.code, Some(0), "record ended badly: {ended:?}");
+        Report::read(&self.capture)
+    }
+
+    /// Gives it no chance to tidy up.
+    pub(crate) fn kill(self) -> Ended {
+        self.program.signal(Signal::KILL);
+        self.program.wait()
+    }
+}
+
+pub(crate) fn alloctrace(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alloctrace"));
+    command.args(arguments).env_remove("RUST_LOG");
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn alloctrace_says(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ended {
+    run(&mut alloctrace(arguments))
+}
+
+/// To be held while something is traced: probes in a shared library cost all its users time, and a ring that
+/// overflows since five tests share two processors says nothing about the tracer.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "tracing needs root: run the tests by `cargo xtask test`, or as root"
+    );
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,286 @@
+//! Workloads that keep books, launched and attached to: every site they name must be seen exactly as they
+//! have it, on complete stacks, without any loss.
+//!
+//! The lines in which they speak are described in `workloads/truth.h`.
+
+use std::path::Path;
+
+use crate::{
+    program::{Program, scratch},
+    report::{Report, Site},
+    tracer::{Tracer, alone},
+    workload::build,
+};
+
+#[test]
+fn chains_of_5_20_and_50_odd_frames() {
+    check("chains.c", &[]);
+}
+
+#[test]
+fn every_function_of_the_c_library() {
+    check("calls.c", &[]);
+}
+
+#[test]
+fn threads_that_free_each_others_blocks() {
+    check("threads.c", &[]);
+}
+
+#[test]
+fn two_hundred_threads() {
+    check("crowd.c", &[]);
+}
+
+#[test]
+fn exceptions_through_frames() {
+    check("exceptions.cc", &[]);
+}
+
+#[test]
+fn longjmp_over_frames() {
+    check("jumps.c", &[]);
+}
+
+#[test]
+fn fork_and_exec() {
+    check("fork.c", &[]);
+}
+
+#[test]
+fn a_library_opened_after_the_attach() {
+    let built = build("plugin.c");
+    // Nobody has ever mapped this file.
+    let fresh = scratch("plugin").join(format!("libplugin.{}.so", std::process::id()));
+    std::fs::copy(&built, &fresh).expect("copy the library");
+    check("loader.c", &[fresh.to_str().expect("its path is text")]);
+}
+
+#[test]
+fn large_blocks_with_mappings_of_their_own() {
+    check("large.c", &[]);
+}
+
+#[test]
+fn mappings_cut_moved_and_covered() {
+    check("mappings.c", &[]);
+}
+
+#[test]
+fn allocations_in_signal_handlers() {
+    check("signals.c", &[]);
+}
+
+#[test]
+fn cxx_containers() {
+    check("containers.cc", &[]);
+}
+
+#[test]
+fn rust_collections_and_closures() {
+    check("rust_growth.rs", &[]);
+}
+
+/// Runs the workload twice: traced from its first instruction on, and attached to while it waits.
+fn check(source: &str, arguments: &[&str]) {
+    let program = build(source);
+    let _alone = alone();
+    let directory = scratch(&format!("truth-{source}"));
+    let mut differences = launched(&program, arguments, &directory.join("launched.jsonl.zst"));
+    differences.extend(attached(&program, arguments, &directory.join("attached.jsonl.zst")));
+    assert!(
+        differences.is_empty(),
+        "{source}: {} differences\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
+}
+
+fn launched(program: &Path, arguments: &[&str], capture: &Path) -> Vec<String> {
+    let mut command = vec![program.to_str().expect("its path is text")];
+    command.extend(arguments);
+    let mut tracer = Tracer::launch(&command, capture, &[]);
+    let told = work(tracer.program());
+    tracer.program().close_input();
+    let report = tracer.finish();
+    let mut truth = Truth::parse(&told);
+    // Everything is newer than the attach.
+    truth.older = 0;
+    let mut differences = compare(&truth, &report);
+    for process in &report.processes {
+        let ended = process.ended.as_ref().map(|it| (it.how.as_str(), it.code));
+        if ended != Some(("exit", 0)) {
+            differences.push(format!("process {} ended by {ended:?}, not by exit 0", process.pid));
+        }
+    }
+    name("launched", differences)
+}
+
+fn attached(program: &Path, arguments: &[&str], capture: &Path) -> Vec<String> {
+    let mut workload = Program::start(std::process::Command::new(program).args(arguments));
+    workload.wait_for("waiting");
+    let tracer = Tracer::attach(workload.pid(), capture, &[]);
+    workload.say("go");
+    let told = workload.wait_for("done");
+    let report = tracer.interrupt();
+    assert!(workload.is_running(), "the end of the recording is not the end of the target");
+    workload.close_input();
+    let ended = workload.wait();
+    assert_eq!(ended.code, Some(0), "the workload after the detach: {ended:?}");
+    let mut truth = Truth::parse(&told);
+    // Children are followed only where the whole run is ours.
+    truth.sites.retain(|it| !it.of_child);
+    let mut differences = compare(&truth, &report);
+    differences.extend(report.processes.iter().filter_map(|it| {
+        it.ended.as_ref().map(|ended| format!("process {} is said to have ended: {ended:?}", it.pid))
+    }));
+    name("attached", differences)
+}
+
+fn work(workload: &mut Program) -> Vec<String> {
+    workload.wait_for("waiting");
+    workload.say("go");
+    workload.wait_for("done")
+}
+
+fn name(how: &str, differences: Vec<String>) -> Vec<String> {
+    differences.into_iter().map(|it| format!("{how}: {it}")).collect()
+}
+
+/// What a workload told.
+#[derive(Debug, Default)]
+struct Truth {
+    sites: Vec<Told>,
+    covers: Vec<String>,
+    older: i64,
+}
+
+/// A line `site …`.
+#[derive(Debug)]
+struct Told {
+    line: String,
+    /// `None`: the process that was started, whichever number it got.
+    pid: Option<u32>,
+    of_child: bool,
+    kind: String,
+    via: String,
+    /// Live bytes and blocks, allocated bytes and blocks; `None` is "whatever".
+    figures: [Option<i64>; 4],
+    frames: Vec<String>,
+}
+
+impl Truth {
+    fn parse(lines: &[String]) -> Self {
+        let mut truth = Self::default();
+        let (mut pid, mut of_child) = (None, false);
+        for line in lines {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["covers", ref function @ ..] => truth.covers.push(function.join(" ")),
+                ["older", count] => truth.older = count.parse().expect("a number"),
+                ["process", number, role] => {
+                    pid = Some(number.parse().expect("a number"));
+                    of_child = role == "child";
+                }
+                ["site", kind, via, a, b, c, d, ref frames @ ..] => truth.sites.push(Told {
+                    line: line.clone(),
+                    pid,
+                    of_child,
+                    kind: kind.to_owned(),
+                    via: via.to_owned(),
+                    figures: [a, b, c, d].map(|it| (it != "*").then(|| it.parse().expect("a number"))),
+                    frames: frames.join(" ").split(';').map(str::to_owned).collect(),
+                }),
+                _ => panic!("the workload said {line:?}"),
+            }
+        }
+        assert!(
+            !truth.sites.is_empty() && !truth.covers.is_empty()
+                || truth.sites.iter().any(|it| it.pid.is_some())
+        );
+        truth
+    }
+}
+
+impl Told {
+    fn matches(&self, site: &Site, main_pid: u32) -> bool {
+        site.pid == self.pid.unwrap_or(main_pid)
+            && site.kind == self.kind
+            && (self.via == "*" || self.via.split('|').any(|it| it == site.via))
+            && frames_match(&self.frames, &site.functions())
+    }
+}
+
+fn compare(truth: &Truth, report: &Report) -> Vec<String> {
+    let mut differences = Vec::new();
+    let main_pid = report.processes.first().expect("a process was traced").pid;
+    for told in &truth.sites {
+        let matching: Vec<&Site> = report.sites.iter().filter(|it| told.matches(it, main_pid)).collect();
+        let sum = |part: fn(&Site) -> i64| matching.iter().map(|it| part(it)).sum::<i64>();
+        let seen = [
+            sum(|it| it.live_bytes),
+            sum(|it| it.live_blocks),
+            sum(|it| it.allocated_bytes),
+            sum(|it| it.allocated_blocks),
+        ];
+        if told.figures.iter().zip(seen).any(|(told, seen)| told.is_some_and(|it| it != seen)) {
+            differences.push(format!(
+                "expected {}\n     got {seen:?} at {} sites",
+                told.line,
+                matching.len()
+            ));
+        }
+    }
+    for site in &report.sites {
+        let functions = site.functions();
+        let covered = truth.covers.iter().any(|it| functions.iter().any(|function| is_named(function, it)));
+        if covered && site.pid == main_pid && !truth.sites.iter().any(|it| it.matches(site, main_pid)) {
+            differences.push(format!("not told by the workload: {}", site.label()));
+        }
+        if !site.stack_complete {
+            differences.push(format!("incomplete stack: {}", site.label()));
+        }
+    }
+    differences.extend(report.losses().into_iter().map(|it| format!("loss {it}")));
+    if report.totals.unknown_frees != truth.older {
+        differences
+            .push(format!("unknown frees: expected {}, got {}", truth.older, report.totals.unknown_frees));
+    }
+    if !report.capture.complete {
+        differences.push("the capture is said to be cut off".to_owned());
+    }
+    differences
+}
+
+/// Whether the innermost functions are as the pattern has them: `*` is any one, `**` any number.
+fn frames_match(pattern: &[String], functions: &[&str]) -> bool {
+    let Some((first, pattern)) = pattern.split_first() else { return true };
+    match (first.as_str(), functions.split_first()) {
+        ("**", _) => (0..=functions.len()).any(|it| frames_match(pattern, &functions[it..])),
+        (_, None) => false,
+        ("*", Some((_, functions))) => frames_match(pattern, functions),
+        (name, Some((function, functions))) => is_named(function, name) && frames_match(pattern, functions),
+    }
+}
+
+/// The name, or the name with its parameters, hash or version behind it.
+fn is_named(function: &str, name: &str) -> bool {
+    function
+        .strip_prefix(name)
+        .is_some_and(|rest| !rest.starts_with(|it: char| it.is_alphanumeric() || it == '_'))
+}
+
+#[test]
+fn patterns_of_frames() {
+    let matches = |pattern: &str, functions: &[&str]| {
+        frames_match(&pattern.split(';').map(str::to_owned).collect::<Vec<_>>(), functions)
+    };
+    let stack = ["leaf", "crate::grow::h01ab", "hold(long)", "main"];
+    for right in ["leaf", "leaf;crate::grow", "**;main", "leaf;*;hold", "**;crate::grow;**;main", "**;**"] {
+        assert!(matches(right, &stack), "{right}");
+    }
+    for wrong in ["lea", "crate", "leaf;crate::gro", "leaf;main", "leaf;*;main", "**;main;*", "**;hold;leaf"]
+    {
+        assert!(!matches(wrong, &stack), "{wrong}");
+    }
+}
