@@ -46,7 +46,10 @@ fn run(command: Command) -> Result<()> {
 
 /// The folder of the workspace.
 fn root() -> PathBuf {
-    let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // Asked when run, not when compiled: cargo takes one copy of the project for another if they share a target folder.
+    let of_crate =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let mut root = PathBuf::from(of_crate);
     root.pop();
     root
 }

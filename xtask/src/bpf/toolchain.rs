@@ -112,12 +112,12 @@ fn install(sh: &Shell, kind: Kind) -> Result<bool> {
             if answer(sh, "rustup", &["--version"]).is_none() {
                 return Ok(false);
             }
-            let nightly = nightly(sh).unwrap_or_else(|| "nightly".to_owned());
-            cmd!(
-                sh,
-                "rustup toolchain install {nightly} --profile minimal --component rust-src --no-self-update"
-            )
-            .run()?;
+            match nightly(sh) {
+                // Installing it again would replace it by a newer one.
+                Some(it) => cmd!(sh, "rustup component add rust-src --toolchain {it}").run()?,
+                None => cmd!(sh, "rustup toolchain install nightly --profile minimal --component rust-src")
+                    .run()?,
+            }
         }
     }
     Ok(true)
