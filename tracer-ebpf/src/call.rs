@@ -76,6 +76,17 @@ impl Cookie {
         self.0 as u8
     }
 
+    /// The same, of an allocator that keeps a cache for each thread, and frees what is in it when the thread ends
+    /// (glibc since 2.26: `tcache_thread_shutdown`, malloc/malloc.c).
+    pub const fn with_thread_cache(self) -> Self {
+        Self(self.0 | 1 << 40)
+    }
+
+    #[inline(always)]
+    pub fn has_thread_cache(self) -> bool {
+        self.0 >> 40 & 1 == 1
+    }
+
     /// The argument with the requested size.
     #[inline(always)]
     pub fn size(self) -> u8 {
@@ -119,6 +130,8 @@ mod tests {
         let cookie = Cookie::new(Via::Realloc, Roles { size: 2, count: 3, old: 1, out: 4 });
         assert_eq!((cookie.size(), cookie.count(), cookie.old(), cookie.out()), (2, 3, 1, 4));
         assert_eq!(Via::from_code(cookie.via()), Some(Via::Realloc));
+        assert!(!cookie.has_thread_cache() && cookie.with_thread_cache().has_thread_cache());
+        assert_eq!(cookie.with_thread_cache().out(), 4);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub struct Config {
     pub task_signal: u32,
     pub task_exit_code: u32,
     pub signal_live: u32,
+    pub signal_flags: u32,
     pub mm_start_code: u32,
     pub mm_vdso: u32,
     /// In the `task:task_newtask` tracepoint's record.

@@ -31,6 +31,7 @@ pub enum Kind {
     Fork = 12,
     Exit = 13,
     Oom = 14,
+    EmptyCache = 15,
 }
 
 /// [`Head::flags`]: the system call was made inside an allocator call, so it is the allocator's own
@@ -102,12 +103,22 @@ pub struct Realloc {
     pub started_ns: u64,
 }
 
-/// A free of a non-null address.
+/// A free of a non-null address. [`Head::flags`] is the low byte of the thread's id.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Free {
     pub head: Head,
     pub address: u64,
+}
+
+/// A thread has ended whose allocator kept a cache for it: what it freed since `since_ns` was that cache, in
+/// which each block had been freed before, and then the cache itself, which no call had allocated.
+/// [`Head::flags`] is as in [`Free`].
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct EmptyCache {
+    pub head: Head,
+    pub since_ns: u64,
 }
 
 /// An anonymous mapping was made.

@@ -68,7 +68,7 @@ fn heap_of(blocks: u64, numbers: &mut Numbers) -> Heap {
 fn pairs(blocks: u64, numbers: &mut Numbers, count: u64, step_ns: u64) -> Vec<Event> {
     let pair = |at: u64| {
         let (block, time_ns) = (numbers.below(blocks), at * step_ns);
-        let free = Event::Free { process: PROCESS, time_ns, address: address(block) };
+        let free = Event::Free { process: PROCESS, time_ns, address: address(block), thread: 0 };
         [free, alloc(numbers, block, time_ns)]
     };
     (0..count).flat_map(pair).collect()

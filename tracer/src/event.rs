@@ -72,6 +72,16 @@ pub enum Event {
         process: ProcessId,
         time_ns: u64,
         address: u64,
+        /// The low byte of the thread's id: enough to tell apart those that free at the same moment.
+        thread: u8,
+    },
+    /// A thread has ended. What it had freed since `since_ns` was what the allocator had cached for it, and not
+    /// a block of the program.
+    EmptyCache {
+        process: ProcessId,
+        time_ns: u64,
+        thread: u8,
+        since_ns: u64,
     },
     /// An anonymous mapping. `nested`: made by an allocator for itself, which is no allocation.
     Map {

@@ -51,8 +51,6 @@ pub struct ProcessState {
     pub live: Cost,
     /// Frees of blocks from before the attach.
     pub unknown_frees: u64,
-    /// Frees of blocks that were free already: an allocator emptying a thread's cache, or a defect.
-    pub repeated_frees: u64,
     /// What the allocator itself got from the kernel since the attach, less what it gave back.
     pub arena_bytes: i64,
     pub ended: Option<Ended>,

@@ -6,7 +6,8 @@
 //! stack   #1 main > parse > grow     outermost first; "(truncated)" or another stop at the end
 //! alloc   10 0x1000 64B #1 calloc    malloc if no function is named
 //! realloc 10 0x1000 0x2000 1KiB #1 since 1.5s
-//! free    10 0x2000
+//! free    10 0x2000 thread 1         0 if no thread is named
+//! cache   10 thread 1 since 1.5s     the thread's frees since then were of its cache
 //! map     10 0x10000 8KiB #1         "nested" at the end: by an allocator, for itself
 //! unmap   10 0x10000 4KiB
 //! remap   10 0x11000 4KiB 0x20000 8KiB #1
@@ -110,7 +111,12 @@ impl<'a> Line<'a> {
                 stack: self.key(),
                 started_ns: if self.has("since") { self.time() } else { time_ns },
             },
-            "free" => Event::Free { process, time_ns, address: self.address() },
+            "free" => Event::Free { process, time_ns, address: self.address(), thread: self.thread() },
+            "cache" => {
+                let thread = self.thread();
+                let since_ns = if self.has("since") { self.time() } else { time_ns };
+                Event::EmptyCache { process, time_ns, thread, since_ns }
+            }
             "map" => Event::Map {
                 process,
                 time_ns,
@@ -211,6 +217,10 @@ impl<'a> Line<'a> {
     fn via(&mut self) -> Via {
         let Some(name) = self.words.next() else { return Via::Malloc };
         Via::ALL.into_iter().find(|it| it.name() == name).unwrap_or_else(|| self.fail("a function"))
+    }
+
+    fn thread(&mut self) -> u8 {
+        if self.has("thread") { self.number() as u8 } else { 0 }
     }
 
     fn time(&mut self) -> u64 {

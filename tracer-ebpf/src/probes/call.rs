@@ -15,7 +15,8 @@ use tracer_ebpf::{
 
 use crate::{
     emit::{Wake, count, emit, head, now_ns},
-    thread, user, walk,
+    thread::{self, Thread},
+    user, walk,
 };
 
 /// The call begins: remembers its arguments and walks the stack, which at this moment is untouched.
@@ -108,12 +109,29 @@ pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
         return None;
     }
     let thread = thread::current()?;
-    if thread.is_inside_call(user::at_entry(ctx).sp)
-        && Cookie(thread.cookie).old() != 0
-        && thread.pointer == address
-    {
+    let regs = user::at_entry(ctx);
+    if thread.is_inside_call(regs.sp) && Cookie(thread.cookie).old() != 0 && thread.pointer == address {
         return None;
     }
-    emit(&Free { head: head(Kind::Free, thread.process, 0, 0), address }, Wake::WhenFilling);
+    let (_, tid) = user::current_ids();
+    let head = head(Kind::Free, thread.process, 0, tid as u8);
+    emit(&Free { head, address }, Wake::WhenFilling);
+    if cookie.has_thread_cache() {
+        note_place(thread, regs.sp, head.time_ns);
+    }
     Some(())
+}
+
+/// A cache is emptied by one function of the allocator, so all those frees return to places close together,
+/// and no other free comes after them.
+#[inline(always)]
+fn note_place(thread: &mut Thread, sp: u64, now_ns: u64) {
+    /// The function has 230 bytes in glibc 2.36.
+    const FUNCTION_BYTES: u64 = 512;
+    let from = user::word(sp).unwrap_or(0);
+    let distance = from.wrapping_sub(thread.frees_from);
+    if distance.wrapping_add(FUNCTION_BYTES) > 2 * FUNCTION_BYTES {
+        thread.frees_since_ns = now_ns;
+    }
+    thread.frees_from = from;
 }

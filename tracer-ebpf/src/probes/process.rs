@@ -8,19 +8,24 @@ use aya_log_ebpf::{debug, warn};
 use tracer_ebpf::{
     loss::Loss,
     mapping::{MAX_PROCESSES, Member, PROCESS_TRACED, Process},
-    record::{Exec, Exit, Fork, Kind, NESTED, Oom},
+    record::{EmptyCache, Exec, Exit, Fork, Kind, NESTED, Oom},
 };
 
 use crate::{
     emit::{Wake, count, emit, head},
     mapping,
     maps::{CONFIG, MEMBERS, NEXT, PROCESSES, THREADS},
-    sync, user,
+    sync,
+    thread::{self, Thread},
+    user,
 };
 
 /// include/uapi/linux/sched.h
 const CLONE_VM: u64 = 0x100;
 const CLONE_THREAD: u64 = 0x10000;
+
+/// include/linux/sched/signal.h: the whole process ends, so this thread did not return from its function.
+const SIGNAL_GROUP_EXIT: u32 = 4;
 
 #[inline(always)]
 fn member(tgid: u32) -> Option<Member> {
@@ -114,11 +119,18 @@ pub(crate) fn exec(ctx: &RawTracePointContext) -> Option<()> {
 #[inline(always)]
 pub(crate) fn exit(ctx: &RawTracePointContext) -> Option<()> {
     let (tgid, tid) = user::current_ids();
-    let _ = THREADS.remove(tid);
-    let member = member(tgid)?;
     let config = CONFIG.get(0)?;
     let task = user::current_task();
     let signal: u64 = user::kernel(task, config.task_signal);
+    let killed = user::kernel::<u32>(signal, config.signal_flags) & SIGNAL_GROUP_EXIT != 0;
+    if let Some(Thread { process, frees_since_ns: since_ns, .. }) = thread::end()
+        && since_ns != 0
+        && !killed
+    {
+        let head = head(Kind::EmptyCache, process, 0, tid as u8);
+        emit(&EmptyCache { head, since_ns }, Wake::WhenFilling);
+    }
+    let member = member(tgid)?;
     // The kernel has counted this thread off already.
     if user::kernel::<u32>(signal, config.signal_live) != 0 {
         return None;

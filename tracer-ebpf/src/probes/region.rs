@@ -96,10 +96,9 @@ pub(crate) fn exit_mmap(ctx: &TracePointContext) -> Option<()> {
         }
         _ => {}
     }
-    if call.on_exit == ON_EXIT_COVER_CODE {
-        forget_pages(thread.process);
-    }
     if call.on_exit == ON_EXIT_COVER_CODE || call.on_exit == ON_EXIT_CODE {
+        // Other code may have been there before.
+        forget_pages(thread.process);
         let generation = PROCESSES.get(thread.process)?.generation;
         let _ = mapping::resolve(thread.process, generation, address);
     }
@@ -116,7 +115,8 @@ pub(crate) fn enter_munmap(ctx: &TracePointContext) -> Option<()> {
     }
     begin(thread, false);
     thread.syscall.on_exit = ON_EXIT_UNMAP;
-    if mapping::vma_at(address).map_or(true, |it| it.may_hold_code()) {
+    // If the kernel cannot be asked just now, that can wait until code is mapped in its place.
+    if mapping::vma_at(address).is_ok_and(|it| it.may_hold_code()) {
         forget_pages(thread.process);
     }
     let head = head(Kind::Unmap, thread.process, 0, thread.syscall.flags as u8);

@@ -23,6 +23,9 @@ pub(crate) struct Thread {
     pub(crate) pointer: u64,
     pub(crate) stack: u64,
     pub(crate) started_ns: u64,
+    /// The frees that came last from one place of the code: when they began, and where the last returned to.
+    pub(crate) frees_since_ns: u64,
+    pub(crate) frees_from: u64,
     pub(crate) syscall: Syscall,
 }
 
@@ -59,6 +62,15 @@ pub(crate) fn current() -> Option<&'static mut Thread> {
         return None;
     }
     entry(tid)
+}
+
+/// Forgets the current thread, which has ended, and returns what was known of it.
+#[inline(always)]
+pub(crate) fn end() -> Option<Thread> {
+    let (_, tid) = user::current_ids();
+    let thread = *entry(tid)?;
+    let _ = THREADS.remove(tid);
+    Some(thread)
 }
 
 #[inline(always)]

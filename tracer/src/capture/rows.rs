@@ -98,7 +98,6 @@ pub struct ProcessSample {
     pub live_bytes: i64,
     pub live_blocks: i64,
     pub unknown_frees: u64,
-    pub repeated_frees: u64,
     pub arena_bytes: i64,
 }
 

@@ -132,7 +132,6 @@ fn sample(state: &ProcessState, rss_bytes: Option<u64>) -> ProcessSample {
         live_bytes: state.live.bytes,
         live_blocks: state.live.blocks,
         unknown_frees: state.unknown_frees,
-        repeated_frees: state.repeated_frees,
         arena_bytes: state.arena_bytes,
     }
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     kernel::{Kernel, Launched, Programs, Settings, Target, process},
-    live::{self, About, Options, Recorder, Run},
+    live::{self, About, Options, Recorder, Run, Signals},
     profile::trust::Grade,
 };
 
@@ -117,6 +117,8 @@ fn record(args: &Args) -> Result<PathBuf, Failure> {
     runtime()?.block_on(async {
         let follow = launched.is_some() && !args.no_follow;
         let settings = Settings { target, follow, ring_bytes: args.ring, programs: Programs::Trace };
+        // Before anything is attached, so that a signal never ends us without a word.
+        let signals = Signals::new()?;
         let output = Output::create(&path, args.force)?;
         let kernel = match Kernel::start(&settings) {
             Ok(kernel) => kernel,
@@ -140,7 +142,7 @@ fn record(args: &Args) -> Result<PathBuf, Failure> {
         let run = Run::new(kernel, recorder, launched, args.interval);
         eprintln!("alloctrace: ready");
         let options = Options { interval: args.interval, duration: args.duration };
-        let (ending, kernel) = run.follow(&options).await?;
+        let (ending, kernel) = run.follow(&options, signals).await?;
         log::info!("ended: {}", ending.name());
         // Detaching takes a tenth of a second for each probe; the user reads the report meanwhile.
         std::thread::spawn(move || drop(kernel));

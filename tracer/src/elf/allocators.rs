@@ -59,6 +59,8 @@ pub struct Function {
     /// Of its first instruction.
     pub file_offset: u64,
     pub site: Site,
+    /// The allocator is glibc's, which frees a thread's cache when the thread ends.
+    has_thread_cache: bool,
 }
 
 impl Function {
@@ -70,7 +72,8 @@ impl Function {
     /// What its probes are told. It belongs to the site, where arguments may lie elsewhere than at
     /// the entry.
     pub fn cookie(&self) -> Cookie {
-        Cookie::new(self.via, self.site.roles)
+        let cookie = Cookie::new(self.via, self.site.roles);
+        if self.has_thread_cache { cookie.with_thread_cache() } else { cookie }
     }
 }
 
@@ -80,8 +83,10 @@ const UNKNOWN_SIZE_BYTES: u64 = 64;
 /// The allocator functions that `image` defines, one per distinct address, in the order of the table;
 /// none if it is no allocator.
 pub fn find(image: &Image<'_>) -> Vec<Function> {
-    let mut found: Vec<(usize, Function)> = image
-        .functions()
+    let symbols = image.functions();
+    // In each glibc since 2.1, and in no other C library.
+    let has_thread_cache = symbols.iter().any(|it| it.name == b"gnu_get_libc_version");
+    let mut found: Vec<(usize, Function)> = symbols
         .into_iter()
         .filter_map(|symbol| {
             let index = TABLE.iter().position(|it| it.name.as_bytes() == symbol.name)?;
@@ -92,7 +97,7 @@ pub fn find(image: &Image<'_>) -> Vec<Function> {
             let code = &code[..code.len().min(usize::try_from(size).ok()?)];
             let site = site::choose(code, Needs { roles, non_null: role == Role::Free });
             let file_offset = image.file_offset(symbol.address)?;
-            Some((index, Function { name, via, role, file_offset, site }))
+            Some((index, Function { name, via, role, file_offset, site, has_thread_cache }))
         })
         .collect();
 

@@ -9,7 +9,6 @@
 mod cohorts;
 mod mappings;
 mod process;
-mod released;
 mod sites;
 mod stacks;
 #[cfg(test)]
@@ -68,8 +67,11 @@ impl Heap {
             Event::Alloc { process, time_ns, via, address, size_bytes, stack } => {
                 self.with(process, time_ns, |it, cx| it.alloc(address, size_bytes, via, stack, cx));
             }
-            Event::Free { process, time_ns, address } => {
-                self.with(process, time_ns, |it, _| it.free(address));
+            Event::Free { process, time_ns, address, thread } => {
+                self.with(process, time_ns, |it, cx| it.free(address, thread, cx.time_ns));
+            }
+            Event::EmptyCache { process, time_ns, thread, since_ns } => {
+                self.with(process, time_ns, |it, _| it.empty_cache(thread, since_ns));
             }
             Event::Realloc { process, time_ns, old_address, address, size_bytes, stack, started_ns } => {
                 self.with(process, time_ns, |it, cx| {

@@ -3,13 +3,12 @@
 //! live = allocated − freed holds for every site after every event. What an event contradicts is
 //! settled in favour of the event, and counted.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
 use super::{
     mappings::{Maker, Mappings, Range},
-    released::Released,
     sites::{Origin, Sites, Slot},
     stacks::Stacks,
 };
@@ -22,6 +21,10 @@ use crate::{
 /// How long a block that lost its address to another may wait for the `realloc` that released it.
 /// The record is written when the call returns, which is at most the copy of the block later.
 const CLAIM_NS: u64 = 2_000_000_000;
+
+/// Unknown frees that may turn out to be of a thread's cache. That is said when the thread ends, within a
+/// millisecond: time for a hundred threads to empty their caches of 450 blocks at once.
+const MAX_LATEST_UNKNOWN: usize = 1 << 16;
 
 /// A block table that is more than this and mostly empty is made smaller between intervals.
 const SPARSE_BLOCKS: usize = 1 << 16;
@@ -53,14 +56,14 @@ pub(super) struct Process {
     began_ns: u64,
     pub(super) live: Cost,
     unknown_frees: u64,
-    repeated_frees: u64,
+    /// Time and thread of unknown frees, until they can no longer be of a thread's cache.
+    latest_unknown: VecDeque<(u64, u8)>,
     arena_bytes: i64,
     break_end: Option<u64>,
     oom: bool,
     pub(super) ended: Option<Ended>,
     pub(super) sites: Sites,
     blocks: FxHashMap<u64, Block>,
-    released: Released,
     /// Addresses whose live block was closed by an allocation there, and the time of that. Either a
     /// `realloc` in another thread had released the block and will say so when it returns, or a
     /// free was lost. At most one for each address that is or was live, for two seconds.
@@ -84,14 +87,13 @@ impl Process {
             began_ns: time_ns,
             live: Cost::default(),
             unknown_frees: 0,
-            repeated_frees: 0,
+            latest_unknown: VecDeque::new(),
             arena_bytes: 0,
             break_end,
             oom: false,
             ended: None,
             sites: Sites::default(),
             blocks: FxHashMap::default(),
-            released: Released::default(),
             displaced: FxHashMap::default(),
             mappings: Mappings::default(),
         }
@@ -106,7 +108,6 @@ impl Process {
             began_ns: self.began_ns,
             live: self.live,
             unknown_frees: self.unknown_frees,
-            repeated_frees: self.repeated_frees,
             arena_bytes: self.arena_bytes,
             ended: self.ended,
         }
@@ -134,12 +135,32 @@ impl Process {
     }
 
     #[inline]
-    pub(super) fn free(&mut self, address: u64) {
-        let repeated = self.released.insert(address);
+    pub(super) fn free(&mut self, address: u64, thread: u8, time_ns: u64) {
         match self.blocks.remove(&address) {
             Some(block) => self.close(block),
-            None if repeated => self.repeated_frees += 1,
-            None => self.unknown_frees += 1,
+            None => {
+                self.unknown_frees += 1;
+                if self.latest_unknown.len() == MAX_LATEST_UNKNOWN {
+                    self.latest_unknown.pop_front();
+                }
+                self.latest_unknown.push_back((time_ns, thread));
+            }
+        }
+    }
+
+    /// What `thread` has freed since `since_ns` was no block, unless it was a live one.
+    pub(super) fn empty_cache(&mut self, thread: u8, since_ns: u64) {
+        // Two CPUs may report in another order than they read the clock, by less than this.
+        const DISORDER_NS: u64 = 1_000_000;
+        let before = since_ns.saturating_sub(DISORDER_NS);
+        let first = self.latest_unknown.partition_point(|(time_ns, _)| *time_ns < before);
+        let recent = self.latest_unknown.split_off(first);
+        for free in recent {
+            if free.0 >= since_ns && free.1 == thread {
+                self.unknown_frees -= 1;
+            } else {
+                self.latest_unknown.push_back(free);
+            }
         }
     }
 
@@ -153,7 +174,10 @@ impl Process {
         cx: &mut Context,
     ) {
         if old_address != 0 && !self.claim(old_address, started_ns) {
-            self.free(old_address);
+            match self.blocks.remove(&old_address) {
+                Some(block) => self.close(block),
+                None => self.unknown_frees += 1,
+            }
         }
         if address != 0 {
             self.alloc(address, size_bytes, Via::Realloc, stack, cx);
@@ -244,14 +268,13 @@ impl Process {
             began_ns: time_ns,
             live: self.live,
             unknown_frees: 0,
-            repeated_frees: 0,
+            latest_unknown: VecDeque::new(),
             arena_bytes: self.arena_bytes,
             break_end: self.break_end,
             oom: false,
             ended: None,
             sites: self.sites.inherit(),
             blocks: self.blocks.clone(),
-            released: self.released.clone(),
             displaced: FxHashMap::default(),
             mappings: self.mappings.clone(),
         }
@@ -309,7 +332,6 @@ impl Process {
         losses.add(Loss::LostFrees, self.displaced.len() as u64);
         self.displaced = FxHashMap::default();
         self.blocks = FxHashMap::default();
-        self.released = Released::default();
         self.mappings = Mappings::default();
     }
 }

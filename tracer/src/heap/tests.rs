@@ -40,9 +40,6 @@ fn render(interval: &Interval, names: &BTreeMap<Frame, String>) -> String {
         if unknown != 0 {
             write!(out, ", {unknown} unknown frees").unwrap();
         }
-        if it.repeated_frees != 0 {
-            write!(out, ", {} repeated frees", it.repeated_frees).unwrap();
-        }
         if arena != 0 {
             write!(out, ", arena {arena}B").unwrap();
         }

@@ -24,7 +24,11 @@ pub enum StartError {
 impl StartError {
     /// Sorts an error of the kernel interface by its cause.
     pub(crate) fn from_kernel(error: anyhow::Error) -> Self {
-        let cause = error.chain().find_map(|it| it.downcast_ref::<io::Error>()).map(io::Error::kind);
+        let kind = |it: &(dyn std::error::Error + 'static)| match it.downcast_ref::<rustix::io::Errno>() {
+            Some(error) => Some(error.kind()),
+            None => it.downcast_ref::<io::Error>().map(io::Error::kind),
+        };
+        let cause = error.chain().find_map(kind);
         match cause {
             Some(io::ErrorKind::PermissionDenied) => Self::Privilege(format!(
                 "{error:#}\nThe kernel refused. Run as root, or see `alloctrace doctor` for what is missing."

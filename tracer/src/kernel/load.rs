@@ -114,6 +114,7 @@ fn machine_config() -> Result<Config> {
         task_signal: offset("task_struct", &["signal"])?,
         task_exit_code: offset("task_struct", &["exit_code"])?,
         signal_live: offset("signal_struct", &["live"])?,
+        signal_flags: offset("signal_struct", &["flags"])?,
         mm_start_code: offset("mm_struct", &["start_code"])?,
         mm_vdso: offset("mm_struct", &["context", "vdso"])?,
         newtask_pid: new_task.offset("pid")?,

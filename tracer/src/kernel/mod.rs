@@ -288,6 +288,14 @@ fn raise_file_limit() {
     }
 }
 
+/// Lets the calling thread run before others: whoever drains the ring must not wait its turn behind hundreds
+/// of threads that fill it. It works only as long as they make it.
+pub fn run_first() {
+    if let Err(error) = rustix::process::setpriority_process(None, -20) {
+        log::info!("the priority stays as it is: {error}");
+    }
+}
+
 /// Now, on the clock of all events.
 pub fn now_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

@@ -1,8 +1,8 @@
 //! Bytes from the ring to [`Event`]s, and the few records that the kernel room handles itself.
 
 use tracer_ebpf::record::{
-    Alloc, Break, Exec, Exit, Fork, Free, Head, Kind, Map, Mapping, NESTED, RawStack, Realloc, Remap, Stack,
-    Unmap,
+    Alloc, Break, EmptyCache, Exec, Exit, Fork, Free, Head, Kind, Map, Mapping, NESTED, RawStack, Realloc,
+    Remap, Stack, Unmap,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -30,7 +30,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
         }
         Kind::Free => {
             let Free { address, .. } = *record(bytes)?;
-            Event::Free { process, time_ns, address }
+            Event::Free { process, time_ns, address, thread: head.flags }
+        }
+        Kind::EmptyCache => {
+            let EmptyCache { since_ns, .. } = *record(bytes)?;
+            Event::EmptyCache { process, time_ns, thread: head.flags, since_ns }
         }
         Kind::Realloc => {
             let Realloc { old_address, address, size_bytes, stack, started_ns, .. } = *record(bytes)?;
@@ -90,7 +94,7 @@ fn record<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8]) -> Option<&T> {
 }
 
 fn kind(code: u16) -> Option<Kind> {
-    const KINDS: [Kind; 14] = [
+    const KINDS: [Kind; 15] = [
         Kind::Stack,
         Kind::RawStack,
         Kind::Alloc,
@@ -105,6 +109,7 @@ fn kind(code: u16) -> Option<Kind> {
         Kind::Fork,
         Kind::Exit,
         Kind::Oom,
+        Kind::EmptyCache,
     ];
     KINDS.into_iter().find(|it| *it as u16 == code)
 }

@@ -69,6 +69,7 @@ pub struct Run {
 impl Run {
     /// Takes over a kernel that has begun to trace.
     pub fn new(kernel: Kernel, recorder: Recorder, launched: Option<Launched>, interval: Duration) -> Self {
+        kernel::run_first();
         let now_ns = kernel::now_ns();
         let heap = Heap::new(now_ns, interval.as_nanos() as u64);
         let mut run = Self { kernel, heap, recorder, launched, alive: BTreeMap::new() };
@@ -84,8 +85,7 @@ impl Run {
     ///
     /// # Errors
     /// If the capture cannot be written; what was written until then is readable.
-    pub async fn follow(mut self, options: &Options) -> Result<(Ending, Kernel)> {
-        let mut signals = Signals::new()?;
+    pub async fn follow(mut self, options: &Options, mut signals: Signals) -> Result<(Ending, Kernel)> {
         let start = Instant::now();
         let mut poll = ticks(POLL);
         let mut interval = ticks(options.interval);
@@ -195,8 +195,8 @@ fn ticks(period: Duration) -> tokio::time::Interval {
     ticks
 }
 
-/// The signals of the contract.
-struct Signals {
+/// The signals of the contract. They are caught from the moment this is made.
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     snapshot: Signal,
@@ -204,7 +204,9 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    /// # Errors
+    /// Those of `sigaction(2)`.
+    pub fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,

@@ -50,8 +50,6 @@ pub struct Process {
     pub rss_max_bytes: Option<u64>,
     /// Frees of blocks from before the attach.
     pub unknown_frees: u64,
-    /// Frees of blocks that were free already.
-    pub repeated_frees: u64,
     pub arena_bytes: i64,
 }
 
@@ -139,10 +137,6 @@ impl Profile {
         self.processes.iter().map(|it| it.unknown_frees).sum()
     }
 
-    pub fn repeated_frees(&self) -> u64 {
-        self.processes.iter().map(|it| it.repeated_frees).sum()
-    }
-
     /// Adds source lines and inlined functions to the stacks of the first `limit` sites.
     pub fn add_places(&mut self, limit: usize, places: &mut dyn Places) {
         for site in self.sites.iter_mut().take(limit) {
@@ -182,7 +176,6 @@ impl Process {
             rss_last_bytes: rss().next_back(),
             rss_max_bytes: rss().max(),
             unknown_frees: last.map_or(0, |it| it.unknown_frees),
-            repeated_frees: last.map_or(0, |it| it.repeated_frees),
             arena_bytes: last.map_or(0, |it| it.arena_bytes),
         }
     }

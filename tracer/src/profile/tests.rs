@@ -70,7 +70,6 @@ pub(crate) fn recording() -> Recording {
             live_bytes: second * 100 + 1000,
             live_blocks: second * 2 + 1,
             unknown_frees: 5,
-            repeated_frees: 2,
             arena_bytes: 4096,
         };
         let loss = BTreeMap::from([("truncated_stacks".to_owned(), 1)]);

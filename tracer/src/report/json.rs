@@ -88,7 +88,6 @@ fn report<'a>(profile: &'a Profile, options: &Options) -> Report<'a> {
             "freed_bytes": freed.bytes,
             "freed_blocks": freed.blocks,
             "unknown_frees": profile.unknown_frees(),
-            "repeated_frees": profile.repeated_frees(),
         }),
         sites: profile.sites.iter().take(options.top.unwrap_or(usize::MAX)).map(site).collect(),
         timeline: profile
@@ -120,7 +119,6 @@ fn process(process: &Process) -> Value {
         "rss_max_bytes": process.rss_max_bytes,
         "limit_bytes": row.limit_bytes,
         "unknown_frees": process.unknown_frees,
-        "repeated_frees": process.repeated_frees,
         "arena_bytes": process.arena_bytes,
     })
 }

@@ -48,7 +48,6 @@ fn text() {
             trust    B: every number is exact; stacks that end early hold under 1 % of the live bytes
                      1 truncated_stacks: distinct stacks of more than 127 frames
                      5 unknown frees: of blocks from before the tracing began
-                     2 repeated frees: of blocks that were free already, as when a thread's cache is emptied
 
             Heap: who holds the memory
 
@@ -128,7 +127,6 @@ fn json() {
                   "limit_bytes": null,
                   "name": "app",
                   "pid": 7,
-                  "repeated_frees": 2,
                   "rss_first_bytes": 1048576,
                   "rss_last_bytes": 1048576,
                   "rss_max_bytes": 1048576,
@@ -168,7 +166,6 @@ fn json() {
                 "freed_bytes": 0,
                 "live_blocks": 1,
                 "live_bytes": 1000,
-                "repeated_frees": 2,
                 "unknown_frees": 5
               },
               "sites": [

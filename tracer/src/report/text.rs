@@ -94,16 +94,9 @@ fn trust(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "         {count} {}: {}", loss.name(), explain(loss))?;
         }
     }
-    for (count, what) in [
-        (profile.unknown_frees(), "unknown frees: of blocks from before the tracing began"),
-        (
-            profile.repeated_frees(),
-            "repeated frees: of blocks that were free already, as when a thread's cache is emptied",
-        ),
-    ] {
-        if count > 0 {
-            writeln!(out, "         {} {what}", units::count(count as i64))?;
-        }
+    if profile.unknown_frees() > 0 {
+        let count = units::count(profile.unknown_frees() as i64);
+        writeln!(out, "         {count} unknown frees: of blocks from before the tracing began")?;
     }
     Ok(())
 }

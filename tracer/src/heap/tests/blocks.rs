@@ -199,22 +199,23 @@ fn frees_of_memory_from_before_are_unknown() {
 }
 
 #[test]
-fn a_second_free_is_of_a_block_that_was_free_already() {
+fn a_thread_that_ends_empties_its_cache() {
     check(
         "
         begin 10 app
         stack #1 main
         alloc 10 0x1000 64B #1
-        free  10 0x1000
-        free  10 0x1000
-        free  10 0x2000
-        free  10 0x2000
-        alloc 10 0x1000 32B #1
-        free  10 0x1000
+        free  10 0x2000 thread 1
+        at    1s
+        free  10 0x1000 thread 1
+        free  10 0x3000 thread 1
+        free  10 0x4000 thread 2
+        free  10 0x5000 thread 1
+        cache 10 thread 1 since 1s
         ",
         expect![[r#"
-            10 app: 0B/0, 1 unknown frees, 2 repeated frees
-              10 heap malloc: 0B/0 of 96B/2, peak 64B: main
+            10 app: 0B/0, 2 unknown frees
+              10 heap malloc: 0B/0 of 64B/1, peak 64B: main
         "#]],
     );
 }

@@ -75,7 +75,7 @@ fn a_large_table_shrinks_when_it_empties() {
     }
     let full = heap.table_bytes();
     for address in 1..=490_000 {
-        heap.apply(&Event::Free { process, time_ns: 0, address });
+        heap.apply(&Event::Free { process, time_ns: 0, address, thread: 0 });
     }
     assert_eq!(heap.table_bytes(), full);
     heap.interval(SECOND);

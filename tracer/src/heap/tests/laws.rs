@@ -186,7 +186,7 @@ fn run(steps: Vec<(usize, u64, Step)>) {
             }
             Step::Free { address } => {
                 model.blocks.remove(&address);
-                heap.apply(&Event::Free { process, time_ns, address });
+                heap.apply(&Event::Free { process, time_ns, address, thread: 0 });
             }
             Step::Map { page, pages, stack } => {
                 model.unmap(page, pages);

@@ -100,7 +100,7 @@ fn a_child_starts_with_the_live_blocks_of_its_parent() {
         ",
         expect![[r#"
             10 app: 4192B/3, 1 unknown frees
-            11 app: 35B/3, 1 repeated frees
+            11 app: 35B/3, 1 unknown frees
               10 heap malloc: 96B/2 of 96B/2, peak 96B: main > both
               10 heap malloc: 0B/0 of 16B/1, peak 16B: main > freed
               10 mmap mmap: 4096B/1 of 8192B/1, peak 8192B: main > map
