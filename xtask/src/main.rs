@@ -1,5 +1,6 @@
 //! Developer commands: `cargo xtask COMMAND`. Each command has a file of its own.
 
+mod bench;
 mod bpf;
 mod ci;
 mod packages;
@@ -17,6 +18,7 @@ use xshell::Shell;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
+    Bench(bench::Args),
     Bpf(bpf::Args),
     Test(test::Args),
     Tidy(tidy::Args),
@@ -37,6 +39,7 @@ fn run(command: Command) -> Result<()> {
     let sh = Shell::new()?;
     sh.change_dir(root());
     match command {
+        Command::Bench(args) => bench::run(&args),
         Command::Bpf(args) => bpf::run(&sh, &args),
         Command::Test(args) => test::run(&sh, &args),
         Command::Tidy(args) => tidy::run(&sh, &args),

@@ -138,6 +138,7 @@ fn record(args: &Args) -> Result<PathBuf, Failure> {
             interval: args.interval,
             started_ns: crate::kernel::now_ns(),
         };
+        output.empty()?;
         let recorder = Recorder::start(output.file, &path, &about)?;
         let run = Run::new(kernel, recorder, launched, args.interval);
         eprintln!("alloctrace: ready");
@@ -161,7 +162,8 @@ impl Output {
     fn create(path: &Path, force: bool) -> anyhow::Result<Self> {
         let existed = path.exists();
         let mut options = OpenOptions::new();
-        options.write(true).truncate(true);
+        // What an old capture holds is given up only when there will be a new one.
+        options.write(true).truncate(false);
         if force {
             options.create(true)
         } else {
@@ -173,6 +175,14 @@ impl Output {
             format!("create the capture {}{hint}", path.display())
         })?;
         Ok(Self { file, path: path.to_owned(), existed })
+    }
+
+    /// Gives up what an old capture holds. Devices and pipes hold nothing.
+    fn empty(&self) -> anyhow::Result<()> {
+        if self.existed && self.file.metadata()?.is_file() {
+            self.file.set_len(0).with_context(|| format!("empty the old capture {}", self.path.display()))?;
+        }
+        Ok(())
     }
 
     /// Leaves no empty file behind when nothing could be traced.

@@ -105,6 +105,10 @@ fn an_existing_capture() {
     assert_refused(&ended, &[ERROR, USAGE], &[as_text(&path), "--force"]);
     assert_eq!(std::fs::read(&path).expect("it is still there"), b"precious");
 
+    let ended = alloctrace_says(["record", "--force", "-o", as_text(&path), "--", "/no/such/command"]);
+    assert_refused(&ended, &[TARGET_GONE], &["/no/such/command"]);
+    assert_eq!(std::fs::read(&path).expect("it is still there"), b"precious", "there is no new one");
+
     let ended = alloctrace_says(["record", "--force", "-o", as_text(&path), "--", "true"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(Report::read(&path).capture.complete);
