@@ -1,44 +1,69 @@
-//! Developer commands: `cargo xtask …`.
+//! Developer commands: `cargo xtask COMMAND`. Each command has a file of its own.
 
-mod apt;
 mod bench;
 mod bpf;
-mod command;
+mod ci;
+mod packages;
+mod steps;
 mod test;
 mod tidy;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use anyhow::Result;
+use clap::Parser;
+use xshell::Shell;
 
+/// Developer commands of alloctrace
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Developer commands")]
-struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
+#[command(bin_name = "cargo xtask")]
 enum Command {
     Bench(bench::Args),
     Bpf(bpf::Args),
     Test(test::Args),
-    /// Check what a reviewer should not have to.
-    Tidy,
+    Tidy(tidy::Args),
+    Ci(ci::Args),
 }
 
 fn main() -> ExitCode {
-    let done = match Args::parse().command {
-        Command::Bench(args) => bench::run(&args),
-        Command::Bpf(args) => bpf::run(&args),
-        Command::Test(args) => test::run(&args),
-        Command::Tidy => tidy::run(),
-    };
-    match done {
+    match run(Command::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(command: Command) -> Result<()> {
+    let sh = Shell::new()?;
+    sh.change_dir(root());
+    match command {
+        Command::Bench(args) => bench::run(&args),
+        Command::Bpf(args) => bpf::run(&sh, &args),
+        Command::Test(args) => test::run(&sh, &args),
+        Command::Tidy(args) => tidy::run(&sh, &args),
+        Command::Ci(args) => ci::run(&sh, &args),
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    // Asked when run, not when compiled: cargo takes one copy of the project for another if they share a target folder.
+    let of_crate =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let mut root = PathBuf::from(of_crate);
+    root.pop();
+    root
+}
+
+/// Where cargo puts what it builds.
+fn target_dir() -> PathBuf {
+    // A relative CARGO_TARGET_DIR counts from the folder in which cargo was started; here that is the root.
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
+/// The cargo that runs us: the one the developer has chosen.
+fn cargo() -> PathBuf {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into()
 }

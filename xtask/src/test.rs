@@ -1,28 +1,27 @@
-//! `cargo xtask test`: installs what the tests need, and passes them all.
+//! `cargo xtask test`: install what the tests need, and run them all.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use xshell::{Shell, cmd};
 
-use crate::{
-    apt,
-    command::{self, command, output},
-    tidy,
-};
+use crate::{cargo, packages, steps::Steps, tidy};
 
-/// Install what the tests need, and run them all.
+/// Install what the tests need, and run them all: format, tidy, clippy, unit tests, and tests on real programs
 ///
-/// Tests that trace need root. The format and lint checks need rustfmt and clippy.
+/// The tests on real programs trace them through the kernel, which takes root. Missing packages are installed by
+/// apt-get (as root, without starting the services in them), rustfmt and clippy by rustup.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Leave out the tests that trace real programs.
+    /// Leave out the tests on real programs; without this they are required, so without root the command fails
     #[arg(long)]
     no_root: bool,
 }
 
-/// What the tests run, compile with or compare with.
-const PACKAGES: [&str; 15] = [
+/// What the tests compile with, trace, and compare with.
+const PACKAGES: [&str; 17] = [
     "gcc",
     "g++",
     "libc6-dev",
+    // Names of functions in the C library.
     "libc6-dbg",
     "valgrind",
     "sqlite3",
@@ -33,31 +32,70 @@ const PACKAGES: [&str; 15] = [
     "openssl",
     "redis-server",
     "redis-tools",
+    "coreutils",
     "procps",
+    // For setpriv, and mount of a small disk to fill.
     "util-linux",
+    "mount",
 ];
 
-pub(crate) fn run(args: &Args) -> Result<()> {
-    if !args.no_root && !apt::is_root() {
-        bail!("most tests trace real programs and need root; --no-root runs the others");
-    }
-    for (component, tool) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
-        if output(&mut command("cargo", &[tool, "--version"])).is_none() {
-            command::run(&mut command("rustup", &["component", "add", component]))?;
+pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
+    let mut steps = Steps::default();
+    run_steps(sh, args, &mut steps)?;
+    steps.finish()
+}
+
+/// The steps of this command, for others that have more.
+pub(crate) fn run_steps(sh: &Shell, args: &Args, steps: &mut Steps) -> Result<()> {
+    if !args.no_root {
+        if !packages::is_root() {
+            bail!(
+                "most tests trace real programs, which takes root: sudo -E env PATH=\"$PATH\" cargo xtask test; \
+                 or leave them out: cargo xtask test --no-root"
+            );
         }
+        packages::ensure(sh, &PACKAGES)?;
     }
-    command::run(&mut command("cargo", &["fmt", "--all", "--check"]))?;
-    tidy::run()?;
-    command::run(&mut command("cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
-    // With the checks of a debug build; none of these touches the kernel.
-    command::run(&mut command("cargo", &["test", "--workspace", "--lib", "--bins"]))?;
+    let cargo = &cargo();
+    match component(sh, "fmt", "rustfmt") {
+        Ok(()) => steps.run("format", || Ok(cmd!(sh, "{cargo} fmt --all --check").run()?)),
+        Err(why) => steps.leave_out("format", format!("{why:#}")),
+    }
+    steps.run("tidy", || tidy::run(sh, &tidy::Args {}));
+    match component(sh, "clippy", "clippy") {
+        Ok(()) => steps.run("clippy", || {
+            Ok(cmd!(sh, "{cargo} clippy --locked --workspace --all-targets -- -D warnings").run()?)
+        }),
+        Err(why) => steps.leave_out("clippy", format!("{why:#}")),
+    }
+    // With overflow checks and assertions. None of these needs the kernel.
+    steps.run("unit tests", || Ok(cmd!(sh, "{cargo} test --locked --workspace --lib --bins").run()?));
     if args.no_root {
-        eprintln!("left out with --no-root: the tests that trace real programs");
+        steps.leave_out("real programs", "--no-root: nothing that traces was tested");
+    } else {
+        // As users run it: a debug build falls behind a program that allocates without pause.
+        steps.run("real programs", || {
+            Ok(cmd!(sh, "{cargo} test --locked --release --package=tracer --test=*").run()?)
+        });
+    }
+    Ok(())
+}
+
+/// Sees to it that `cargo SUBCOMMAND` works.
+fn component(sh: &Shell, subcommand: &str, component: &str) -> Result<()> {
+    let cargo = &cargo();
+    let works =
+        || cmd!(sh, "{cargo} {subcommand} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok();
+    if works() {
         return Ok(());
     }
-    apt::install(&PACKAGES)?;
-    // As users run it: a debug build is too slow for a program that allocates without pause.
-    command::run(&mut command("cargo", &["test", "--release", "-p", "tracer", "--test", "it"]))?;
-    eprintln!("all tests passed");
-    Ok(())
+    // rustup adds to the toolchain that runs us; Debian has packages.
+    let added = cmd!(sh, "rustup component add {component}").run().context("there is no rustup to add it");
+    let added = added
+        .or_else(|_| packages::ensure(sh, &[if subcommand == "fmt" { "rustfmt" } else { "rust-clippy" }]));
+    match added {
+        Ok(()) if works() => Ok(()),
+        Ok(()) => bail!("{component} was installed, but `cargo {subcommand}` does not run"),
+        Err(error) => Err(error.context(format!("{component} is missing"))),
+    }
 }

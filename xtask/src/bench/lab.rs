@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::{apt, command::root};
+use xshell::Shell;
+
+use crate::root;
 
 pub(super) struct Lab {
     /// Sources of the measured programs.
@@ -92,7 +94,8 @@ pub(super) fn need(program: &str, packages: &[&str]) -> Result<(), String> {
     if find(program).is_some() {
         return Ok(());
     }
-    apt::install(packages).map_err(|error| format!("{program} is not there: {error:#}"))?;
+    let installed = Shell::new().map_err(Into::into).and_then(|sh| crate::packages::ensure(&sh, packages));
+    installed.map_err(|error| format!("{program} is not there: {error:#}"))?;
     find(program).map(drop).ok_or_else(|| format!("{program} is not in {packages:?}"))
 }
 
