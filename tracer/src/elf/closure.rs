@@ -5,13 +5,12 @@
 //! processors count as loaded; a probe in a file that nobody maps costs nothing. Not followed:
 //! `$LIB` and `$PLATFORM`, relative library directories, the secure mode of set-user-ID programs.
 //!
-//! Files are read through a closure; [`resolve_command`] alone looks at the file system.
+//! Pure: files are read through a closure.
 
 use std::{
     collections::{HashSet, VecDeque},
     ffi::{OsStr, OsString},
-    fs,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -57,23 +56,6 @@ pub fn predict<B: AsRef<[u8]>>(
         }
     }
     Vec::new()
-}
-
-/// The file that `execvp(3)` would run for `name`: itself if it contains a slash, otherwise the first
-/// executable regular file of that name in the directories of `path` (the value of `PATH`).
-pub fn resolve_command(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
-    let runs =
-        |it: &PathBuf| fs::metadata(it).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
-    if name.as_bytes().contains(&b'/') {
-        return Some(PathBuf::from(name)).filter(runs);
-    }
-    if name.is_empty() {
-        return None;
-    }
-    let path = path.unwrap_or(OsStr::new("/bin:/usr/bin"));
-    // An empty entry is the current directory.
-    let directory = |it: PathBuf| if it.as_os_str().is_empty() { PathBuf::from(".") } else { it };
-    std::env::split_paths(path).map(|it| directory(it).join(name)).find(runs)
 }
 
 /// An object that was found, and what it asks for.

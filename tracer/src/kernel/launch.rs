@@ -5,11 +5,14 @@
 //! If we die meanwhile the pipe ends and the child leaves without running the command.
 
 use std::{
-    ffi::OsString,
-    fs::File,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
     io::{self, PipeReader, PipeWriter, Read as _, Write as _},
-    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
-    path::Path,
+    os::{
+        fd::AsRawFd as _,
+        unix::{ffi::OsStrExt as _, fs::PermissionsExt as _, process::CommandExt as _},
+    },
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -70,4 +73,39 @@ pub fn wait_at_gate(gate: &Path, command: &[OsString]) -> Option<io::Error> {
         [program, arguments @ ..] => Command::new(program).args(arguments).exec(),
         [] => io::Error::from(io::ErrorKind::InvalidInput),
     })
+}
+
+/// The file that `execvp(3)` would run for `name`: itself if it contains a slash, otherwise the first
+/// executable regular file of that name in the directories of `path` (the value of `PATH`).
+pub fn resolve_command(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
+    let runs =
+        |it: &PathBuf| fs::metadata(it).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
+    if name.as_bytes().contains(&b'/') {
+        return Some(PathBuf::from(name)).filter(runs);
+    }
+    if name.is_empty() {
+        return None;
+    }
+    let path = path.unwrap_or(OsStr::new("/bin:/usr/bin"));
+    // An empty entry is the current directory.
+    let directory = |it: PathBuf| if it.as_os_str().is_empty() { PathBuf::from(".") } else { it };
+    std::env::split_paths(path).map(|it| directory(it).join(name)).find(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_found_like_execvp_does() {
+        let resolve = |name: &str, path: &str| resolve_command(OsStr::new(name), Some(OsStr::new(path)));
+        let exe = std::env::current_exe().unwrap();
+        let (directory, name) = (exe.parent().unwrap().to_str().unwrap(), exe.file_name().unwrap());
+        let name = name.to_str().unwrap();
+        assert_eq!(resolve(name, &format!("/absent:{directory}")), Some(exe.clone()));
+        assert_eq!(resolve(exe.to_str().unwrap(), ""), Some(exe.clone()));
+        assert_eq!(resolve("passwd", "/etc"), None, "not executable");
+        assert_eq!(resolve("etc", "/"), None, "a directory");
+        assert_eq!(resolve("", directory), None);
+    }
 }

@@ -16,7 +16,7 @@ use tracer_ebpf::{
 };
 
 use super::{
-    Module, StartError,
+    Module, StartError, launch,
     load::Sizes,
     object::Object,
     process::{self, CodeMapping},
@@ -97,7 +97,7 @@ impl Objects {
         let Some(name) = command.first() else {
             return Err(StartError::TargetGone("no command given".to_owned()));
         };
-        let Some(program) = closure::resolve_command(name, std::env::var_os("PATH").as_deref()) else {
+        let Some(program) = launch::resolve_command(name, std::env::var_os("PATH").as_deref()) else {
             return Err(StartError::TargetGone(format!("command not found: {}", name.to_string_lossy())));
         };
         let mut facts =

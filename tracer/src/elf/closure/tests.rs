@@ -89,16 +89,3 @@ fn musl_serves_the_names_of_libc() {
     assert!(is_musl_itself("libc.so") && is_musl_itself("libc.musl-x86_64.so.1"));
     assert!(!is_musl_itself("libcrypto.so") && !is_musl_itself("libz.so"));
 }
-
-#[test]
-fn commands_are_found_like_execvp_does() {
-    let resolve = |name: &str, path: &str| resolve_command(OsStr::new(name), Some(OsStr::new(path)));
-    let exe = this_exe();
-    let (directory, name) = (exe.parent().unwrap().to_str().unwrap(), exe.file_name().unwrap());
-    let name = name.to_str().unwrap();
-    assert_eq!(resolve(name, &format!("/absent:{directory}")), Some(exe.clone()));
-    assert_eq!(resolve(exe.to_str().unwrap(), ""), Some(exe.clone()));
-    assert_eq!(resolve("passwd", "/etc"), None, "not executable");
-    assert_eq!(resolve("etc", "/"), None, "a directory");
-    assert_eq!(resolve("", directory), None);
-}
