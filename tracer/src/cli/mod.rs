@@ -81,7 +81,7 @@ fn start_log(verbose: u8) {
         1 => "info",
         _ => "debug",
     };
-    let environment = env_logger::Env::default().default_filter_or(format!("alloctrace={level},aya={level}"));
+    let environment = env_logger::Env::default().default_filter_or(format!("alloctrace={level},aya=warn"));
     let write = |out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
         io::Write::write_fmt(out, format_args!("alloctrace: {}\n", record.args()))
     };

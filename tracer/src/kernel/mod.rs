@@ -19,7 +19,7 @@ mod sys;
 mod tables;
 mod tracefs;
 
-use std::{ffi::OsString, fs::File, sync::Arc};
+use std::{ffi::OsString, fs::File, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use aya::{
@@ -77,6 +77,10 @@ pub struct Module {
     pub file: Option<Arc<File>>,
 }
 
+/// A process that has just been started has not mapped its C library yet: it gets half a second.
+const STARTUP_TRIES: u32 = 10;
+const STARTUP_PAUSE: Duration = Duration::from_millis(50);
+
 /// A running trace.
 pub struct Kernel {
     ring: AsyncFd<RingBuf<MapData>>,
@@ -103,15 +107,13 @@ impl Kernel {
     /// If the target cannot be traced, or the kernel refuses.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         raise_file_limit();
-        let mut objects = Objects::default();
-        match &settings.target {
-            Target::Processes(tgids) => {
-                for tgid in tgids {
-                    process::check(*tgid)?;
-                    objects.add_process(*tgid)?;
-                }
+        let mut objects = Objects::of(&settings.target)?;
+        for _ in 0..STARTUP_TRIES {
+            if objects.check_targets().is_ok() || matches!(settings.target, Target::Launched { .. }) {
+                break;
             }
-            Target::Launched { command, .. } => objects.add_predicted(command)?,
+            std::thread::sleep(STARTUP_PAUSE);
+            objects = Objects::of(&settings.target)?;
         }
         objects.check_targets()?;
         Self::attach(settings, objects).map_err(StartError::from_kernel)

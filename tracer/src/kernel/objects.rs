@@ -16,7 +16,7 @@ use tracer_ebpf::{
 };
 
 use super::{
-    Module, StartError, launch,
+    Module, StartError, Target, launch,
     load::Sizes,
     object::Object,
     process::{self, CodeMapping},
@@ -68,11 +68,26 @@ struct KernelSide {
 }
 
 impl Objects {
-    /// Reads what a running process has mapped.
+    /// What the target has mapped, or will map.
     ///
     /// # Errors
-    /// If the process is gone.
-    pub(crate) fn add_process(&mut self, tgid: u32) -> Result<(), StartError> {
+    /// If there is no such process or command, or it is closed to us.
+    pub(crate) fn of(target: &Target) -> Result<Self, StartError> {
+        let mut objects = Self::default();
+        match target {
+            Target::Processes(tgids) => {
+                for tgid in tgids {
+                    process::check(*tgid)?;
+                    objects.add_process(*tgid)?;
+                }
+            }
+            Target::Launched { command, .. } => objects.add_predicted(command)?,
+        }
+        Ok(objects)
+    }
+
+    /// Reads what a running process has mapped.
+    fn add_process(&mut self, tgid: u32) -> Result<(), StartError> {
         let mappings = process::code_mappings(tgid)
             .map_err(|_| StartError::TargetGone(format!("process {tgid} ended before tracing began")))?;
         let mut facts = TargetFacts {
@@ -90,10 +105,7 @@ impl Objects {
     }
 
     /// Reads what a command will probably load.
-    ///
-    /// # Errors
-    /// If there is no such command.
-    pub(crate) fn add_predicted(&mut self, command: &[OsString]) -> Result<(), StartError> {
+    fn add_predicted(&mut self, command: &[OsString]) -> Result<(), StartError> {
         let Some(name) = command.first() else {
             return Err(StartError::TargetGone("no command given".to_owned()));
         };
