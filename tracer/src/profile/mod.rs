@@ -35,6 +35,8 @@ pub struct Profile {
     pub processes: Vec<Process>,
     /// In the order of the query.
     pub sites: Vec<Site>,
+    /// Sites that the query left out.
+    pub other_sites: usize,
     pub timeline: Vec<Moment>,
     /// By [`Loss::name`]; those that did not happen are not here.
     pub losses: BTreeMap<String, u64>,
@@ -100,6 +102,7 @@ impl Profile {
             .map(|it| Process::new(it, &recording.intervals))
             .collect();
         let mut sites = site::sites(recording, to_s);
+        let all_sites = sites.len();
         sites.retain_mut(|it| {
             if let Some(older_s) = query.older_s {
                 it.keep_older(older_s, to_s);
@@ -118,6 +121,7 @@ impl Profile {
             to_s,
             timeline: timeline(recording, is_wanted),
             processes,
+            other_sites: all_sites - sites.len(),
             sites,
             losses,
             grade,

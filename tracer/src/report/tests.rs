@@ -79,7 +79,7 @@ fn text_of_nothing() {
             trust    B: every number is exact; stacks that end early hold under 1 % of the live bytes
                      1 truncated_stacks: distinct stacks of more than 127 frames
 
-            No allocation was seen: the traced processes did not call the allocator.
+            None of 2 sites is what was asked for.
         "#]],
     );
 }
