@@ -5,6 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::ExitCode,
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -60,9 +61,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
-    let path = record(&args)?;
-    let grade = report::summary(&path)?;
-    eprintln!("alloctrace: capture written to {}", path.display());
+    let (_, grade) = record(&args)?.summary()?;
     match args.min_trust {
         Some(wanted) if grade > wanted => {
             Err(Failure::trust(format!("the result has trust grade {grade}, wanted at least {wanted}")))
@@ -83,8 +82,7 @@ pub(super) fn demo(tgid: u32, duration: Duration) -> Result<PathBuf, Failure> {
         ring: 64 << 20,
         min_trust: None,
     };
-    let path = record(&args)?;
-    report::summary(&path)?;
+    let (path, _) = record(&args)?.summary()?;
     Ok(path)
 }
 
@@ -93,7 +91,23 @@ pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn record(args: &Args) -> Result<PathBuf, Failure> {
+/// A capture, and the probes on their way out of the kernel.
+struct Recorded {
+    path: PathBuf,
+    detaching: JoinHandle<()>,
+}
+
+impl Recorded {
+    /// Prints the report, then waits for the probes: one thread that ends takes them out one by one.
+    fn summary(self) -> Result<(PathBuf, Grade), Failure> {
+        let grade = report::summary(&self.path);
+        eprintln!("alloctrace: capture written to {}", self.path.display());
+        let _ = self.detaching.join();
+        Ok((self.path, grade?))
+    }
+}
+
+fn record(args: &Args) -> Result<Recorded, Failure> {
     let mut launched = None;
     let mut target = Target::Processes(dedup(&args.target.pid));
     let (name, first) = match &args.target.command[..] {
@@ -145,9 +159,9 @@ fn record(args: &Args) -> Result<PathBuf, Failure> {
         let options = Options { interval: args.interval, duration: args.duration };
         let (ending, kernel) = run.follow(&options, signals).await?;
         log::info!("ended: {}", ending.name());
-        // Detaching takes a tenth of a second for each probe; the user reads the report meanwhile.
-        std::thread::spawn(move || drop(kernel));
-        Ok(path)
+        // The kernel takes its time for that; the user reads the report meanwhile.
+        let detaching = std::thread::spawn(move || drop(kernel));
+        Ok(Recorded { path, detaching })
     })
 }
 

@@ -91,9 +91,9 @@ pub struct Kernel {
 
 /// Everything but the ring, so that a record can be handled while it still lies there.
 struct State {
+    probes: Probes,
     ebpf: Ebpf,
     objects: Objects,
-    probes: Probes,
     scope_of_new: Option<Scope>,
     /// Processes of the kernel half by number, for those it may ask about.
     tgids: std::collections::HashMap<ProcessId, u32>,

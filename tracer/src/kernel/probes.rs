@@ -1,6 +1,6 @@
 //! Places the probes: allocator functions by uprobes, system calls and process life by tracepoints.
 
-use std::{collections::HashSet, fmt, num::NonZero};
+use std::{collections::HashSet, fmt, num::NonZero, sync::Mutex};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -36,6 +36,25 @@ pub(crate) struct Probes {
     programs: Programs,
     done: HashSet<(u32, Scope)>,
     placed: Vec<Placed>,
+    /// Each takes its probe out of the kernel when it is dropped.
+    links: Vec<Box<dyn Send>>,
+}
+
+/// Threads that take probes out at the same time.
+const DETACHING_THREADS: usize = 64;
+
+impl Drop for Probes {
+    /// For each probe the kernel waits until no program can be running any more (`perf_event_detach_bpf_prog`,
+    /// kernel/trace/bpf_trace.c), a tenth of a second; the waits of several threads overlap.
+    fn drop(&mut self) {
+        let links = Mutex::new(std::mem::take(&mut self.links));
+        let next = || links.lock().ok()?.pop();
+        std::thread::scope(|scope| {
+            for _ in 0..DETACHING_THREADS {
+                scope.spawn(|| while next().is_some() {});
+            }
+        });
+    }
 }
 
 /// A probe site, for the user.
@@ -61,7 +80,7 @@ const SYSCALLS: [&str; 4] = ["mmap", "munmap", "mremap", "brk"];
 
 impl Probes {
     pub(crate) fn new(programs: Programs) -> Self {
-        Self { programs, done: HashSet::new(), placed: Vec::new() }
+        Self { programs, done: HashSet::new(), placed: Vec::new(), links: Vec::new() }
     }
 
     pub(crate) fn placed(&self) -> &[Placed] {
@@ -72,22 +91,24 @@ impl Probes {
     ///
     /// # Errors
     /// The tracepoint, and what the kernel said.
-    pub(crate) fn attach_tracepoints(&self, ebpf: &mut Ebpf) -> Result<()> {
+    pub(crate) fn attach_tracepoints(&mut self, ebpf: &mut Ebpf) -> Result<()> {
         if self.programs == Programs::Floor {
             return Ok(());
         }
         for syscall in SYSCALLS {
             for side in ["enter", "exit"] {
                 let tracepoint = format!("sys_{side}_{syscall}");
-                attach_tracepoint(ebpf, &format!("{side}_{syscall}"), "syscalls", &tracepoint)?;
+                self.attach_tracepoint(ebpf, &format!("{side}_{syscall}"), "syscalls", &tracepoint)?;
             }
         }
-        attach_tracepoint(ebpf, "new_task", "task", "task_newtask")?;
-        attach_tracepoint(ebpf, "oom_victim", "oom", "mark_victim")?;
+        self.attach_tracepoint(ebpf, "new_task", "task", "task_newtask")?;
+        self.attach_tracepoint(ebpf, "oom_victim", "oom", "mark_victim")?;
         for (program, tracepoint) in [("exec", "sched_process_exec"), ("exit", "sched_process_exit")] {
             let probe: &mut RawTracePoint =
                 ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
-            probe.attach(tracepoint).with_context(|| format!("attach to the tracepoint {tracepoint}"))?;
+            let id =
+                probe.attach(tracepoint).with_context(|| format!("attach to the tracepoint {tracepoint}"))?;
+            self.links.push(Box::new(probe.take_link(id)?));
         }
         Ok(())
     }
@@ -128,7 +149,13 @@ impl Probes {
         failed
     }
 
-    fn attach_function(&self, ebpf: &mut Ebpf, function: &Function, path: &str, scope: Scope) -> Result<()> {
+    fn attach_function(
+        &mut self,
+        ebpf: &mut Ebpf,
+        function: &Function,
+        path: &str,
+        scope: Scope,
+    ) -> Result<()> {
         let trace = self.programs == Programs::Trace;
         let (enter, leave) = if trace { ("enter", "leave") } else { ("floor_enter", "floor_leave") };
         match function.role {
@@ -136,38 +163,51 @@ impl Probes {
                 // The return first: an entry without a return would look like a call that never ends. At
                 // the same instruction, where the return address is still on top of the stack, so that
                 // one trap serves both.
-                attach_uprobe(ebpf, leave, function, path, scope)?;
-                attach_uprobe(ebpf, enter, function, path, scope)
+                self.attach_uprobe(ebpf, leave, function, path, scope)?;
+                self.attach_uprobe(ebpf, enter, function, path, scope)
             }
-            Role::Free => attach_uprobe(ebpf, if trace { "free" } else { enter }, function, path, scope),
+            Role::Free => self.attach_uprobe(ebpf, if trace { "free" } else { enter }, function, path, scope),
         }
     }
-}
 
-fn attach_uprobe(
-    ebpf: &mut Ebpf,
-    program: &str,
-    function: &Function,
-    path: &str,
-    scope: Scope,
-) -> Result<()> {
-    let probe: &mut UProbe =
-        ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
-    let location = UProbeAttachLocation::AbsoluteOffset(function.site_offset());
-    let scope = match scope {
-        Scope::Process(tgid) => UProbeScope::OneProcess(NonZero::new(tgid).context("pid 0 is no process")?),
-        Scope::Everyone => UProbeScope::AllProcesses,
-    };
-    let cookie = Some(function.cookie().0);
-    probe
-        .attach(UProbeAttachPoint { location, cookie }, path, scope)
-        .with_context(|| format!("attach {program} to {} at {:#x}", function.name, function.site_offset()))?;
-    Ok(())
-}
+    fn attach_uprobe(
+        &mut self,
+        ebpf: &mut Ebpf,
+        program: &str,
+        function: &Function,
+        path: &str,
+        scope: Scope,
+    ) -> Result<()> {
+        let probe: &mut UProbe =
+            ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
+        let location = UProbeAttachLocation::AbsoluteOffset(function.site_offset());
+        let scope = match scope {
+            Scope::Process(tgid) => {
+                UProbeScope::OneProcess(NonZero::new(tgid).context("pid 0 is no process")?)
+            }
+            Scope::Everyone => UProbeScope::AllProcesses,
+        };
+        let cookie = Some(function.cookie().0);
+        let id = probe.attach(UProbeAttachPoint { location, cookie }, path, scope).with_context(|| {
+            format!("attach {program} to {} at {:#x}", function.name, function.site_offset())
+        })?;
+        self.links.push(Box::new(probe.take_link(id)?));
+        Ok(())
+    }
 
-fn attach_tracepoint(ebpf: &mut Ebpf, program: &str, category: &str, name: &str) -> Result<()> {
-    let probe: &mut TracePoint =
-        ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
-    probe.attach(category, name).with_context(|| format!("attach to the tracepoint {category}:{name}"))?;
-    Ok(())
+    fn attach_tracepoint(
+        &mut self,
+        ebpf: &mut Ebpf,
+        program: &str,
+        category: &str,
+        name: &str,
+    ) -> Result<()> {
+        let probe: &mut TracePoint =
+            ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
+        let id = probe
+            .attach(category, name)
+            .with_context(|| format!("attach to the tracepoint {category}:{name}"))?;
+        self.links.push(Box::new(probe.take_link(id)?));
+        Ok(())
+    }
 }
