@@ -32,11 +32,7 @@ use tracer_ebpf::{
     mapping::{Member, PROCESS_AWAITS_EXEC, PROCESS_TRACED, Process},
 };
 
-pub use self::{
-    error::StartError,
-    launch::Launched,
-    probes::{Placed, Programs},
-};
+pub use self::{error::StartError, launch::Launched, probes::Programs};
 use self::{
     objects::Objects,
     probes::{Probes, Scope},
@@ -206,10 +202,6 @@ impl Kernel {
     /// Objects met since the last call.
     pub fn new_modules(&mut self) -> Vec<Module> {
         self.state.objects.take_new()
-    }
-
-    pub fn probes(&self) -> &[Placed] {
-        self.state.probes.placed()
     }
 }
 

@@ -93,11 +93,15 @@ impl Object {
 
     fn parse(bytes: &[u8], file: Option<Arc<File>>, path: String) -> io::Result<Self> {
         let image = Image::parse(bytes).map_err(io::Error::other)?;
+        let table = unwind::Table::from_image(&image);
+        if let Some(skipped) = table.as_ref().map(|it| it.skipped_functions).filter(|it| *it > 0) {
+            log::debug!("{path}: unwind information of {skipped} functions cannot be used");
+        }
         Ok(Self {
             build_id: image.build_id(),
             functions: allocators::find(&image),
             syscall_wrappers: image.function_ranges(&SYSCALL_WRAPPERS),
-            table: unwind::Table::from_image(&image),
+            table,
             is_go: image.is_go(),
             path,
             file,

@@ -35,7 +35,6 @@ pub enum Programs {
 pub(crate) struct Probes {
     programs: Programs,
     done: HashSet<(u32, Scope)>,
-    placed: Vec<Placed>,
     /// Each takes its probe out of the kernel when it is dropped.
     links: Vec<Box<dyn Send>>,
 }
@@ -58,13 +57,12 @@ impl Drop for Probes {
 }
 
 /// A probe site, for the user.
-#[derive(Clone, Debug)]
-pub struct Placed {
-    pub path: String,
-    pub function: String,
-    pub offset: u64,
-    pub instruction: String,
-    pub single_step: bool,
+struct Placed {
+    path: String,
+    function: String,
+    offset: u64,
+    instruction: String,
+    single_step: bool,
 }
 
 impl fmt::Display for Placed {
@@ -80,11 +78,7 @@ const SYSCALLS: [&str; 4] = ["mmap", "munmap", "mremap", "brk"];
 
 impl Probes {
     pub(crate) fn new(programs: Programs) -> Self {
-        Self { programs, done: HashSet::new(), placed: Vec::new(), links: Vec::new() }
-    }
-
-    pub(crate) fn placed(&self) -> &[Placed] {
-        &self.placed
+        Self { programs, done: HashSet::new(), links: Vec::new() }
     }
 
     /// Everything that is not an allocator function.
@@ -138,7 +132,6 @@ impl Probes {
                         single_step: function.site.is_single_step(),
                     };
                     log::debug!("probe: {placed}");
-                    self.placed.push(placed);
                 }
                 Err(error) => {
                     log::warn!("{} in {}: {error:#}", function.name, object.path);
