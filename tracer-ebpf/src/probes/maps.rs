@@ -73,7 +73,7 @@ pub(crate) fn word(pairs: &Array<Pair>, at: u32) -> Option<u32> {
     Some(if at & 1 == 0 { pair[0] } else { pair[1] })
 }
 
-/// More return addresses than all but the largest programs allocate through: 512 KiB.
+/// 512 KiB. Two places that share an entry only cost each other a search.
 pub(crate) const RECENT_ENTRIES: u32 = 1 << 16;
 
 /// A cache of rules by place: object number (16 bits), file offset (32) and rule number (16) in one word.

@@ -121,7 +121,8 @@ impl Run {
             }
         };
         progress.clear();
-        while self.drain() > 0 && ending == Ending::TargetEnded {}
+        // What has happened until now belongs to the recording, however far behind we are.
+        while self.drain() == BATCH {}
         self.take_interval()?;
         self.recorder.finish(ending.name(), kernel::now_ns())?;
         if let Some(launched) = &mut self.launched {

@@ -113,7 +113,10 @@ impl Profile {
         sites.iter_mut().take(shown_sites).for_each(|it| it.add_frames(recording));
         let losses = recording.intervals.last().map(|it| it.loss.clone()).unwrap_or_default();
         let events = sites.iter().map(|it| (it.allocated.blocks + it.freed.blocks) as u64).sum();
-        let grade = Grade::of(&losses, events, &sites);
+        let grade = match recording.intervals.last() {
+            Some(_) => Grade::of(&losses, events, &sites),
+            None => Grade::F,
+        };
         Self {
             header: recording.header.clone(),
             complete: recording.end.is_some(),

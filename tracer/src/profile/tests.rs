@@ -122,3 +122,10 @@ fn filters() {
     assert_eq!(count(Query { max_bytes: Some(500), ..Query::default() }), 1);
     assert_eq!(count(Query { kind: Some("mmap".to_owned()), ..Query::default() }), 0);
 }
+
+#[test]
+fn a_recording_without_an_interval_deserves_no_trust() {
+    let cut = Recording { intervals: Vec::new(), end: None, ..recording() };
+    let profile = Profile::new(&cut, &Query::default(), 10);
+    assert_eq!((profile.grade, profile.complete), (Grade::F, false));
+}

@@ -18,7 +18,7 @@ pub enum Grade {
     D,
     /// Events were lost, under 5 %.
     E,
-    /// More.
+    /// More, or nothing at all was recorded.
     F,
 }
 
@@ -65,7 +65,7 @@ impl Grade {
             Self::C => "every number is exact; stacks that end early hold 1 % of the live bytes or more",
             Self::D => "some events were lost, under 0.1 % of all",
             Self::E => "events were lost, under 5 % of all",
-            Self::F => "many events were lost: do not rely on the numbers",
+            Self::F => "many events were lost, or all: do not rely on the numbers",
         }
     }
 }

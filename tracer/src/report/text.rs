@@ -36,7 +36,9 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     let heap: Vec<&Site> = profile.sites.iter().filter(|it| it.kind == "heap" && it.live.bytes > 0).collect();
     let mappings: Vec<&Site> =
         profile.sites.iter().filter(|it| it.kind == "mmap" && it.live.bytes > 0).collect();
-    if profile.sites.is_empty() && profile.other_sites > 0 {
+    if profile.timeline.is_empty() && !profile.complete {
+        writeln!(out, "\nThe recording was cut off before its first interval: it says nothing.")?;
+    } else if profile.sites.is_empty() && profile.other_sites > 0 {
         writeln!(out, "\nNone of {} sites is what was asked for.", units::count(profile.other_sites as i64))?;
     } else if profile.sites.is_empty() {
         writeln!(out, "\nNo allocation was seen: the traced processes did not call the allocator.")?;
