@@ -34,7 +34,7 @@ pub(crate) static MEMBERS: HashMap<u32, Member> = HashMap::with_max_entries(MAX_
 #[map]
 pub(crate) static PROCESSES: Array<Process> = Array::with_max_entries(MAX_PROCESSES, 0);
 
-/// By tid: four times the threads of the largest servers met; entries are made on a thread's first call.
+/// By tid; entries are made on a thread's first call. Those of further threads are counted as `ThreadsFull`.
 #[map]
 pub(crate) static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(1 << 17, BPF_F_NO_PREALLOC);
 
@@ -81,7 +81,7 @@ pub(crate) const RECENT_ENTRIES: u32 = 1 << 16;
 #[map]
 pub(crate) static RECENT: Array<u64> = Array::with_max_entries(RECENT_ENTRIES, 0);
 
-/// Distinct rules of all objects: the largest binaries measured have under 1,000.
+/// Distinct rules of all objects: binaries measured have 6 to 680 (libc 302, rustc's driver 680).
 #[map]
 pub(crate) static RULES: Array<Rule> = Array::with_max_entries(1 << 16, 0);
 

@@ -24,7 +24,7 @@ use crate::{
 /// Threads that can be preempted in the middle of a walk on one CPU; user space sizes the map by it.
 pub(crate) const SLOTS_PER_CPU: u32 = tracer_ebpf::config::SCRATCH_PER_CPU;
 
-/// Bytes that are copied at a time: a dozen frames of ordinary code (measured mean 150 bytes a frame).
+/// Bytes that are copied at a time. Measured at 27 frames: one and two KiB cost the same, half a KiB 7 % more.
 const WINDOW_BYTES: u64 = 2048;
 
 const PAGE_BYTES: u64 = 4096;
