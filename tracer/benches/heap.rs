@@ -45,7 +45,7 @@ fn key(stack: u64) -> StackKey {
 }
 
 fn heap_of(blocks: u64, numbers: &mut Numbers) -> Heap {
-    let mut heap = Heap::new(0, 1_000_000_000);
+    let mut heap = Heap::new(0);
     heap.apply(&Event::Begin {
         process: PROCESS,
         time_ns: 0,
@@ -74,6 +74,14 @@ fn pairs(blocks: u64, numbers: &mut Numbers, count: u64, step_ns: u64) -> Vec<Ev
     (0..count).flat_map(pair).collect()
 }
 
+/// Births in 200 intervals.
+fn age(heap: &mut Heap, events: &[Event]) {
+    for chunk in events.chunks(events.len() / 200) {
+        chunk.iter().for_each(|it| heap.apply(it));
+        heap.interval(0);
+    }
+}
+
 fn apply(c: &mut Criterion) {
     let mut group = c.benchmark_group("apply");
     // All births in one interval, or over 200 of them: then sites have all their cohorts.
@@ -83,6 +91,9 @@ fn apply(c: &mut Criterion) {
         let mut numbers = Numbers(1);
         let mut heap = heap_of(blocks, &mut numbers);
         let events = pairs(blocks, &mut numbers, 200_000, step_ns);
+        if step_ns > 0 {
+            age(&mut heap, &events);
+        }
         group.throughput(Throughput::Elements(events.len() as u64));
         group.bench_function(name, |b| b.iter(|| events.iter().for_each(|it| heap.apply(it))));
     }
@@ -93,7 +104,7 @@ fn others(c: &mut Criterion) {
     let mut numbers = Numbers(2);
     let mut heap = heap_of(FEW, &mut numbers);
     let events = pairs(FEW, &mut numbers, 200_000, 1_000_000);
-    events.iter().for_each(|it| heap.apply(it));
+    age(&mut heap, &events);
     let last = &events[events.len() - 8 * STACKS as usize..];
     c.bench_function("8000 events and an interval of 1000 sites", |b| {
         b.iter(|| {

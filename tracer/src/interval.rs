@@ -104,7 +104,7 @@ impl SiteState {
     }
 }
 
-/// Live blocks that were born in `from_ns..=to_ns`.
+/// Live blocks that were born after `from_ns` and up to `to_ns`: in one interval, or in several neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cohort {
     pub from_ns: u64,

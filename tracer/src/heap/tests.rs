@@ -17,7 +17,7 @@ use crate::{event::Frame, interval::Interval, script};
 const SECOND: u64 = 1_000_000_000;
 
 fn heap() -> Heap {
-    Heap::new(0, SECOND)
+    Heap::new(0)
 }
 
 fn apply(heap: &mut Heap, script: &str) {

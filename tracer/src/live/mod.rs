@@ -71,7 +71,7 @@ impl Run {
     pub fn new(kernel: Kernel, recorder: Recorder, launched: Option<Launched>, interval: Duration) -> Self {
         kernel::run_first();
         let now_ns = kernel::now_ns();
-        let heap = Heap::new(now_ns, interval.as_nanos() as u64);
+        let heap = Heap::new(now_ns);
         let mut run = Self { kernel, heap, recorder, launched, alive: BTreeMap::new() };
         for event in run.kernel.beginnings(now_ns) {
             note_life(&event, &mut run.alive, &run.recorder);
@@ -92,8 +92,10 @@ impl Run {
         let mut progress = Progress::new(start);
         let mut redraw = ticks(progress.period());
         let end = start + options.duration.unwrap_or(Duration::from_secs(u32::MAX.into()));
-        if let Some(launched) = &mut self.launched {
-            launched.open_gate()?;
+        match &mut self.launched {
+            Some(launched) => launched.open_gate()?,
+            // What it held before is known from here on.
+            None => self.take_interval()?,
         }
         let ending = loop {
             tokio::select! {

@@ -30,6 +30,7 @@ fn an_interval_says_only_what_changed() {
 fn one_block_each(intervals: u64) -> SiteState {
     let mut heap = heap();
     apply(&mut heap, "begin 10 app\n stack #1 main");
+    let mut last = None;
     for second in 0..intervals {
         heap.apply(&Event::Alloc {
             process: ProcessId(10),
@@ -39,15 +40,16 @@ fn one_block_each(intervals: u64) -> SiteState {
             size_bytes: 1,
             stack: StackKey(1),
         });
+        last = heap.interval((second + 1) * SECOND).sites.pop();
     }
-    heap.interval(intervals * SECOND).sites.remove(0)
+    last.expect("an interval")
 }
 
 #[test]
 fn cohorts_are_births_by_interval() {
     let cohorts = one_block_each(3).cohorts;
     let spans: Vec<_> = cohorts.iter().map(|it| (it.from_ns, it.to_ns, it.live.bytes)).collect();
-    let span = |second: u64| (second * SECOND, (second + 1) * SECOND - 1, 1);
+    let span = |second: u64| (second * SECOND, (second + 1) * SECOND, 1);
     assert_eq!(spans, [span(0), span(1), span(2)]);
 }
 
@@ -57,7 +59,7 @@ fn old_cohorts_are_at_most_as_wide_as_they_are_old() {
     assert!(site.cohorts.len() <= MAX_COHORTS);
     assert_eq!(site.cohorts.iter().map(|it| it.live).sum::<Cost>(), site.live());
     for pair in site.cohorts.windows(2) {
-        assert_eq!(pair[0].to_ns + 1, pair[1].from_ns);
+        assert_eq!(pair[0].to_ns, pair[1].from_ns);
     }
     for it in &site.cohorts {
         let age_ns = 100_000 * SECOND - it.to_ns;

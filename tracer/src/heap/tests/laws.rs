@@ -139,7 +139,7 @@ impl Replay {
 }
 
 fn run(steps: Vec<(usize, u64, Step)>) {
-    let mut heap = Heap::new(0, SECOND);
+    let mut heap = Heap::new(0);
     let mut replay = Replay::default();
     for number in 0..STACKS {
         let frames = vec![script::frame(&number.to_string())].into();
@@ -153,7 +153,8 @@ fn run(steps: Vec<(usize, u64, Step)>) {
         break_end: None,
     });
     let mut models = vec![Model::default()];
-    let mut time_ns = 0;
+    // A birth lies after the end of the interval before.
+    let mut time_ns = 1;
     for (count, (which, wait, step)) in steps.into_iter().enumerate() {
         time_ns += wait;
         let number = which % models.len();
@@ -229,7 +230,10 @@ fn run(steps: Vec<(usize, u64, Step)>) {
                 model.ended = true;
                 heap.apply(&Event::Exit { process, time_ns, status: 0 });
             }
-            Step::Interval => replay.read(heap.interval(time_ns)),
+            Step::Interval => {
+                replay.read(heap.interval(time_ns));
+                time_ns += 1;
+            }
         }
     }
     // A last event, late enough for every displaced block to be given up.
@@ -257,9 +261,9 @@ fn compare(models: &[Model], replay: &Replay) {
 
             let mut cohorts = site.cohorts.clone();
             assert_eq!(cohorts.iter().map(|it| it.live).sum::<Cost>(), site.live());
-            assert!(cohorts.windows(2).all(|pair| pair[0].to_ns < pair[1].from_ns));
+            assert!(cohorts.windows(2).all(|pair| pair[0].to_ns <= pair[1].from_ns));
             for (time_ns, cost) in births {
-                let cohort = cohorts.iter_mut().find(|it| (it.from_ns..=it.to_ns).contains(&time_ns));
+                let cohort = cohorts.iter_mut().find(|it| it.from_ns < time_ns && time_ns <= it.to_ns);
                 cohort.expect("a cohort of that time").live -= cost;
             }
             assert!(cohorts.iter().all(|it| it.live == Cost::default()), "{cohorts:?}");
