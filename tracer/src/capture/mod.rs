@@ -18,6 +18,7 @@
 //! sites name it; frames are repeated as often as they occur, which zstd takes care of.
 
 mod reader;
+mod recording;
 mod rows;
 mod writer;
 
@@ -25,7 +26,8 @@ mod writer;
 mod tests;
 
 pub use self::{
-    reader::{Error, Recording, read},
+    reader::{Error, read, read_times},
+    recording::{Point, Recording, Sample, SiteHistory, Stack},
     rows::*,
     writer::{Writer, seconds},
 };

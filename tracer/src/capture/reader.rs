@@ -1,27 +1,10 @@
 //! Reads a capture; the mirror of the writer.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    io::{self, BufRead as _, BufReader, Read},
-    sync::Arc,
-};
+use std::io::{self, BufRead as _, BufReader, Read};
 
-use super::{EndRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow, Row, SCHEMA, StackRow};
+use serde::Deserialize;
 
-/// A capture in memory.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Recording {
-    pub header: Header,
-    pub modules: BTreeMap<u32, ModuleRow>,
-    pub stacks: BTreeMap<u32, StackRow>,
-    /// As last described.
-    pub processes: BTreeMap<u32, ProcessRow>,
-    pub intervals: Vec<IntervalRow>,
-    pub marks: Vec<MarkRow>,
-    pub ooms: Vec<OomRow>,
-    /// `None`: the capture was cut off; everything up to its last whole flush is here.
-    pub end: Option<EndRow>,
-}
+use super::{Header, IntervalRow, Recording, Row, SCHEMA, StackRow};
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +24,50 @@ pub enum Error {
 /// Every zstd frame begins with these bytes (RFC 8878, section 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Reads to the end, or to where the file was cut.
+/// Reads to the end, or to where the file was cut. Intervals that ended after `until_s` are left out.
 ///
 /// # Errors
 /// See [`Error`]. A file that merely ends too early is no error.
-pub fn read(mut input: impl Read) -> Result<Recording, Error> {
+pub fn read(input: impl Read, until_s: Option<f64>) -> Result<Recording, Error> {
+    let mut recording = Recording::default();
+    for_each_line(input, &mut recording, |recording, line| {
+        match row(line)? {
+            Row::Interval(it) if until_s.is_some_and(|until_s| it.t_s > until_s) => {}
+            row => recording.add(row),
+        }
+        Ok(())
+    })?;
+    Ok(recording)
+}
+
+/// Reads what places times on the clock: header, times of the intervals, marks, end.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_times(input: impl Read) -> Result<Recording, Error> {
+    let mut recording = Recording::default();
+    for_each_line(input, &mut recording, |recording, line| {
+        match type_of(line) {
+            Some("interval") => recording.times_s.push(serde_json::from_slice::<Time>(line)?.t_s),
+            Some("header" | "mark" | "end") => recording.add(row(line)?),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(recording)
+}
+
+#[derive(Deserialize)]
+struct Time {
+    t_s: f64,
+}
+
+/// Hands every line to `add`, the first of which is checked to be a header of this format.
+fn for_each_line(
+    mut input: impl Read,
+    recording: &mut Recording,
+    mut add: impl FnMut(&mut Recording, &[u8]) -> serde_json::Result<()>,
+) -> Result<(), Error> {
     let mut magic = [0; 4];
     let mut got = 0;
     while got < magic.len() {
@@ -58,9 +80,7 @@ pub fn read(mut input: impl Read) -> Result<Recording, Error> {
         return Err(Error::NotZstd);
     }
     let frames = io::Cursor::new(magic[..got].to_vec()).chain(input);
-    let mut lines = BufReader::new(zstd::Decoder::new(frames)?);
-    let mut recording = Recording::default();
-    let mut names = Names::default();
+    let mut lines = BufReader::with_capacity(BUFFER_BYTES, zstd::Decoder::new(frames)?);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -68,73 +88,62 @@ pub fn read(mut input: impl Read) -> Result<Recording, Error> {
             // The decoder reports a frame without an end as this; nothing of it is used.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
             Err(error) if is_device_error(&error) => return Err(error.into()),
-            Err(error) => return Err(recording.damaged(number, error.to_string())),
+            Err(error) => return Err(damaged(recording, number, error.to_string())),
             Ok(0) => break,
             Ok(_) => {}
         }
         if line.last() != Some(&b'\n') {
             break;
         }
-        match serde_json::from_slice(&line) {
-            Ok(row) => recording.add(row, number, &mut names)?,
+        match add(recording, &line) {
+            Ok(()) if number == 1 => check_header(recording)?,
+            Ok(()) => {}
             Err(error) if number == 1 => return Err(Error::NotCapture(format!("no header: {error}"))),
-            Err(error) => return Err(recording.damaged(number, error.to_string())),
+            Err(error) => return Err(damaged(recording, number, error.to_string())),
         }
     }
     if recording.header == Header::default() {
         return Err(Error::NotCapture("it was cut off before its header".to_owned()));
     }
-    Ok(recording)
+    Ok(())
+}
+
+/// What the decoder hands over at a time.
+const BUFFER_BYTES: usize = 1 << 17;
+
+fn check_header(recording: &Recording) -> Result<(), Error> {
+    let schema = &recording.header.schema;
+    if recording.header == Header::default() {
+        return Err(Error::NotCapture("its first row is no header".to_owned()));
+    }
+    match schema.strip_prefix("alloctrace.capture/") {
+        _ if schema == SCHEMA => Ok(()),
+        Some(_) => Err(Error::Newer(schema.clone())),
+        None => Err(Error::NotCapture(format!("its schema is {schema:?}"))),
+    }
+}
+
+fn damaged(recording: &Recording, line: usize, why: String) -> Error {
+    Error::Damaged { line, why, intervals: recording.times_s.len() }
+}
+
+/// The type of a row that begins with it, as those do that we write.
+fn type_of(line: &[u8]) -> Option<&str> {
+    let rest = line.strip_prefix(b"{\"type\":\"")?;
+    let end = rest.iter().position(|it| *it == b'"')?;
+    str::from_utf8(&rest[..end]).ok()
+}
+
+/// serde reads a tagged row twice, since the tag may stand anywhere; where it stands first, the row is of that type.
+fn row(line: &[u8]) -> serde_json::Result<Row> {
+    Ok(match type_of(line) {
+        Some("stack") => Row::Stack(serde_json::from_slice::<StackRow>(line)?),
+        Some("interval") => Row::Interval(serde_json::from_slice::<IntervalRow>(line)?),
+        _ => serde_json::from_slice(line)?,
+    })
 }
 
 /// An error of the system, as opposed to one of the decoder.
 fn is_device_error(error: &io::Error) -> bool {
     error.raw_os_error().is_some()
-}
-
-/// Function names, once each: a recording has a few thousand, and millions of frames.
-#[derive(Default)]
-struct Names(HashSet<Arc<str>>);
-
-impl Names {
-    fn share(&mut self, name: &mut Arc<str>) {
-        match self.0.get(name) {
-            Some(known) => *name = Arc::clone(known),
-            None => drop(self.0.insert(Arc::clone(name))),
-        }
-    }
-}
-
-impl Recording {
-    fn add(&mut self, row: Row, line: usize, names: &mut Names) -> Result<(), Error> {
-        match row {
-            Row::Header(header) => {
-                if header.schema != SCHEMA {
-                    return Err(match header.schema.strip_prefix("alloctrace.capture/") {
-                        Some(_) => Error::Newer(header.schema),
-                        None => Error::NotCapture(format!("its schema is {:?}", header.schema)),
-                    });
-                }
-                self.header = header;
-            }
-            _ if line == 1 => return Err(Error::NotCapture("its first row is no header".to_owned())),
-            Row::Module(it) => drop(self.modules.insert(it.id, it)),
-            Row::Stack(mut it) => {
-                for function in it.frames.iter_mut().filter_map(|it| it.function.as_mut()) {
-                    names.share(function);
-                }
-                self.stacks.insert(it.id, it);
-            }
-            Row::Process(it) => drop(self.processes.insert(it.id, it)),
-            Row::Interval(it) => self.intervals.push(it),
-            Row::Mark(it) => self.marks.push(it),
-            Row::Oom(it) => self.ooms.push(it),
-            Row::End(it) => self.end = Some(it),
-        }
-        Ok(())
-    }
-
-    fn damaged(&self, line: usize, why: String) -> Error {
-        Error::Damaged { line, why, intervals: self.intervals.len() }
-    }
 }

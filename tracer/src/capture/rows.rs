@@ -32,6 +32,13 @@ pub struct Header {
     pub target: String,
 }
 
+impl Header {
+    /// The processes were traced from their first instruction on.
+    pub fn is_launch(&self) -> bool {
+        self.target.starts_with("-- ")
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleRow {
     pub id: u32,

@@ -154,7 +154,7 @@ fn record(args: &Args) -> Result<Recorded, Failure> {
         };
         output.empty()?;
         let recorder = Recorder::start(output.file, &path, &about)?;
-        let run = Run::new(kernel, recorder, launched, args.interval);
+        let run = Run::new(kernel, recorder, launched);
         eprintln!("alloctrace: ready");
         let options = Options { interval: args.interval, duration: args.duration };
         let (ending, kernel) = run.follow(&options, signals).await?;

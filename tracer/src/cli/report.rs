@@ -89,6 +89,8 @@ impl Args {
 
     fn query(&self) -> Query {
         Query {
+            from_s: None,
+            to_s: None,
             pid: self.pid,
             kind: match self.kind {
                 KindName::Heap => Some(Kind::Heap.name().to_owned()),
@@ -137,7 +139,8 @@ pub(super) fn summary(path: &Path) -> Result<Grade, Failure> {
 
 fn profile(path: &Path, query: &Query, shown_sites: usize) -> anyhow::Result<Profile> {
     let file = File::open(path).with_context(|| format!("open the capture {}", path.display()))?;
-    let recording = capture::read(file).with_context(|| format!("read the capture {}", path.display()))?;
+    let recording =
+        capture::read(file, None).with_context(|| format!("read the capture {}", path.display()))?;
     let mut profile = Profile::new(&recording, query, shown_sites);
     profile.add_places(&mut LineTable::default());
     Ok(profile)

@@ -205,8 +205,8 @@ impl Heap {
 
 fn site_state(id: SiteId, process: ProcessId, site: &Site, births: &Births) -> SiteState {
     let cohorts = site.cohorts.iter().map(|it| Cohort {
-        from_ns: births.from_ns(it.first),
-        to_ns: births.to_ns(it.last),
+        from_ns: births.start_ns(it.first),
+        to_ns: births.end_ns(it.last),
         live: it.live,
     });
     SiteState {
@@ -245,15 +245,15 @@ impl Births {
 
     fn end(&mut self, time_ns: u64) {
         // A clock that is read in two places may differ by a little.
-        self.ends_ns.push(time_ns.max(self.from_ns(self.current())));
+        self.ends_ns.push(time_ns.max(self.start_ns(self.current())));
     }
 
     /// The interval before ended here.
-    fn from_ns(&self, birth: u32) -> u64 {
+    fn start_ns(&self, birth: u32) -> u64 {
         birth.checked_sub(1).map_or(self.started_ns, |it| self.ends_ns[it as usize])
     }
 
-    fn to_ns(&self, birth: u32) -> u64 {
+    fn end_ns(&self, birth: u32) -> u64 {
         self.ends_ns.get(birth as usize).copied().unwrap_or(self.latest_ns)
     }
 }

@@ -68,7 +68,7 @@ pub struct Run {
 
 impl Run {
     /// Takes over a kernel that has begun to trace.
-    pub fn new(kernel: Kernel, recorder: Recorder, launched: Option<Launched>, interval: Duration) -> Self {
+    pub fn new(kernel: Kernel, recorder: Recorder, launched: Option<Launched>) -> Self {
         kernel::run_first();
         let now_ns = kernel::now_ns();
         let heap = Heap::new(now_ns);

@@ -62,8 +62,15 @@ pub(super) fn slope(times: &[f64], values: &[i64]) -> f64 {
 }
 
 /// The verdict from the whole history and from its last half: what has stopped growing does not leak.
-pub(super) fn verdict(allocated: Cost, freed: Cost, times: &[f64], values: &[i64]) -> Verdict {
-    let live = allocated - freed;
+/// `live` is everything that the site holds at the end; of the `allocated_blocks` of the window `kept_blocks`
+/// are live.
+pub(super) fn verdict(
+    live: Cost,
+    allocated_blocks: i64,
+    kept_blocks: i64,
+    times: &[f64],
+    values: &[i64],
+) -> Verdict {
     if live.blocks <= 0 {
         return Verdict::Freed;
     }
@@ -75,10 +82,10 @@ pub(super) fn verdict(allocated: Cost, freed: Cost, times: &[f64], values: &[i64
     let grows = |times: &[f64], values: &[i64], share: f64| {
         slope(times, values) * span_s(times) > share * live.bytes as f64
     };
-    let kept = live.blocks as f64 / allocated.blocks.max(1) as f64;
+    let kept = kept_blocks as f64 / allocated_blocks.max(1) as f64;
     if grows(times, values, GROWTH_SHARE) && grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0) {
         Verdict::Growing { kept }
-    } else if kept < TURNOVER_SHARE {
+    } else if allocated_blocks > 0 && kept < TURNOVER_SHARE {
         Verdict::Turnover
     } else {
         Verdict::Steady
@@ -101,8 +108,7 @@ mod tests {
     fn check(history: &[i64], allocated_blocks: i64, live_blocks: i64, expected: Verdict) {
         let times: Vec<f64> = (0..history.len()).map(|it| it as f64).collect();
         let live = Cost { bytes: *history.last().unwrap(), blocks: live_blocks };
-        let allocated = Cost { bytes: live.bytes * 2, blocks: allocated_blocks };
-        assert_eq!(verdict(allocated, allocated - live, &times, history), expected);
+        assert_eq!(verdict(live, allocated_blocks, live_blocks, &times, history), expected);
     }
 
     #[test]

@@ -1,23 +1,28 @@
 //! A capture's numbers with names, and questions put to them. Pure.
 
 mod judge;
+mod process;
 mod site;
+mod stacks;
 #[cfg(test)]
 mod tests;
 pub mod trust;
+mod window;
 
 #[cfg(test)]
-pub(crate) use self::tests::recording as sample_recording;
+pub(crate) use self::tests::{recording as sample_recording, rows as sample_rows};
 
 use std::collections::BTreeMap;
 
-use self::trust::Grade;
 pub use self::{
     judge::Verdict,
-    site::{Frame, Site},
+    process::{Account, Outlook, Process},
+    site::Site,
+    stacks::{Frame, FrameId, Stacks},
 };
+use self::{trust::Grade, window::Window};
 use crate::{
-    capture::{Header, IntervalRow, ProcessRow, Recording},
+    capture::{Header, MarkRow, Recording},
     cost::Cost,
     event::Loss,
     symbol::Places,
@@ -29,30 +34,26 @@ pub struct Profile {
     pub header: Header,
     /// False if the capture was cut off.
     pub complete: bool,
-    /// Seconds since tracing began.
+    /// How long the recording is, or how far it was read.
+    pub duration_s: f64,
+    /// The window, in seconds since tracing began. Sites hold what was allocated in it.
     pub from_s: f64,
     pub to_s: f64,
+    /// When what is live was looked at.
+    pub at_s: f64,
     pub processes: Vec<Process>,
     /// In the order of the query.
     pub sites: Vec<Site>,
+    pub stacks: Stacks,
     /// Sites that the query left out.
     pub other_sites: usize,
+    /// In the window.
     pub timeline: Vec<Moment>,
-    /// By [`Loss::name`]; those that did not happen are not here.
+    /// All, in order; a mark is called by its number from 1 on.
+    pub marks: Vec<MarkRow>,
+    /// By [`Loss::name`]; those that did not happen are not here. Totals at `at_s`.
     pub losses: BTreeMap<String, u64>,
     pub grade: Grade,
-}
-
-/// A traced process.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Process {
-    pub row: ProcessRow,
-    pub rss_first_bytes: Option<u64>,
-    pub rss_last_bytes: Option<u64>,
-    pub rss_max_bytes: Option<u64>,
-    /// Frees of blocks from before the attach.
-    pub unknown_frees: u64,
-    pub arena_bytes: i64,
 }
 
 /// A process at the end of an interval.
@@ -67,6 +68,9 @@ pub struct Moment {
 /// What a report is to show.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
+    /// The window, in seconds since tracing began; `None`: from the beginning, to the end.
+    pub from_s: Option<f64>,
+    pub to_s: Option<f64>,
     pub pid: Option<u32>,
     /// `heap` or `mmap`; `None`: both.
     pub kind: Option<String>,
@@ -92,43 +96,48 @@ impl Profile {
     /// Takes a recording apart and answers `query`. The first `shown_sites` sites get their frames: there can
     /// be millions.
     pub fn new(recording: &Recording, query: &Query, shown_sites: usize) -> Self {
-        let to_s = recording.end.as_ref().map(|it| it.t_s);
-        let to_s = to_s.or_else(|| recording.intervals.last().map(|it| it.t_s)).unwrap_or(0.0);
-        let is_wanted = |pid: u32| query.pid.is_none_or(|it| it == pid);
-        let processes: Vec<Process> = recording
-            .processes
-            .values()
-            .filter(|it| is_wanted(it.pid))
-            .map(|it| Process::new(it, &recording.intervals))
-            .collect();
-        let mut sites = site::sites(recording, to_s);
-        let all_sites = sites.len();
-        sites.retain_mut(|it| {
-            if let Some(older_s) = query.older_s {
-                it.keep_older(older_s, to_s);
-            }
-            is_wanted(it.pid) && query.admits(it)
-        });
-        sort(&mut sites, query.sort);
-        sites.iter_mut().take(shown_sites).for_each(|it| it.add_frames(recording));
-        let losses = recording.intervals.last().map(|it| it.loss.clone()).unwrap_or_default();
-        let events = sites.iter().map(|it| (it.allocated.blocks + it.freed.blocks) as u64).sum();
-        let grade = match recording.intervals.last() {
-            Some(_) => Grade::of(&losses, events, &sites),
-            None => Grade::F,
-        };
-        Self {
+        let mut profile = Self {
             header: recording.header.clone(),
             complete: recording.end.is_some(),
+            duration_s: recording.end_s(),
             from_s: 0.0,
-            to_s,
-            timeline: timeline(recording, is_wanted),
-            processes,
-            other_sites: all_sites - sites.len(),
-            sites,
-            losses,
-            grade,
+            to_s: recording.end_s(),
+            at_s: recording.end_s(),
+            processes: Vec::new(),
+            sites: Vec::new(),
+            stacks: Stacks::default(),
+            other_sites: 0,
+            timeline: Vec::new(),
+            marks: recording.marks.clone(),
+            losses: recording.losses.clone(),
+            grade: Grade::F,
+        };
+        if let Some(window) = Window::of(recording, query) {
+            profile.fill(recording, query, &window, shown_sites);
         }
+        profile
+    }
+
+    fn fill(&mut self, recording: &Recording, query: &Query, window: &Window, shown_sites: usize) {
+        (self.from_s, self.to_s, self.at_s) = (window.from_s, window.to_s, window.at_s);
+        let is_wanted = |pid: u32| query.pid.is_none_or(|it| it == pid);
+        let mut sites = site::sites(recording, window, query);
+        self.processes = recording
+            .processes
+            .values()
+            .filter(|it| is_wanted(it.pid) && it.began_s <= window.to_s)
+            .filter(|it| it.ended.as_ref().is_none_or(|ended| ended.t_s >= window.from_s))
+            .map(|it| Process::new(recording, it, window, &sites))
+            .collect();
+        let all_sites = sites.len();
+        sites.retain(|it| is_wanted(it.pid) && query.admits(it));
+        self.other_sites = all_sites - sites.len();
+        sort(&mut sites, query.sort);
+        self.stacks = Stacks::of(recording, sites.iter_mut().take(shown_sites));
+        let events = sites.iter().map(|it| (it.allocated.blocks + it.freed.blocks) as u64).sum();
+        self.grade = Grade::of(&self.losses, events, &sites);
+        self.sites = sites;
+        self.timeline = timeline(recording, window, is_wanted);
     }
 
     /// A loss's count.
@@ -148,16 +157,27 @@ impl Profile {
 
     /// Adds source lines and inlined functions to the stacks that are shown.
     pub fn add_places(&mut self, places: &mut dyn Places) {
-        for site in &mut self.sites {
-            site.add_places(places);
-        }
+        self.stacks.add_places(&mut self.sites, places);
+    }
+
+    /// The frames of a site that is shown, innermost first.
+    pub fn stack<'a>(
+        &'a self,
+        site: &'a Site,
+    ) -> impl DoubleEndedIterator<Item = &'a Frame> + ExactSizeIterator {
+        site.frames.iter().map(|it| self.stacks.frame(*it))
+    }
+
+    /// By how much the live bytes of all sites may be wrong.
+    pub fn live_error(&self) -> Cost {
+        self.sites.iter().map(|it| it.live_error).sum()
     }
 }
 
 impl Query {
     fn admits(&self, site: &Site) -> bool {
         let bytes = site.live.bytes.max(0) as u64;
-        self.kind.as_ref().is_none_or(|it| *it == site.kind)
+        self.kind.as_ref().is_none_or(|it| **it == *site.kind)
             && self.min_bytes.is_none_or(|it| bytes >= it)
             && self.max_bytes.is_none_or(|it| bytes <= it)
             && (self.older_s.is_none() || bytes > 0)
@@ -174,29 +194,23 @@ fn sort(sites: &mut [Site], by: Sort) {
     }
 }
 
-impl Process {
-    fn new(row: &ProcessRow, intervals: &[IntervalRow]) -> Self {
-        let samples = || intervals.iter().flat_map(|it| &it.processes).filter(|it| it.process == row.id);
-        let rss = || samples().filter_map(|it| it.rss_bytes);
-        let last = samples().next_back();
-        Self {
-            row: row.clone(),
-            rss_first_bytes: rss().next(),
-            rss_last_bytes: rss().next_back(),
-            rss_max_bytes: rss().max(),
-            unknown_frees: last.map_or(0, |it| it.unknown_frees),
-            arena_bytes: last.map_or(0, |it| it.arena_bytes),
-        }
-    }
-}
-
-fn timeline(recording: &Recording, is_wanted: impl Fn(u32) -> bool) -> Vec<Moment> {
-    let moments = recording.intervals.iter().flat_map(|interval| {
-        interval.processes.iter().filter_map(|it| {
-            let pid = recording.processes.get(&it.process)?.pid;
-            let live = Cost { bytes: it.live_bytes, blocks: it.live_blocks };
-            Some(Moment { t_s: interval.t_s, pid, live, rss_bytes: it.rss_bytes })
-        })
+/// From the state in which the window began.
+fn timeline(recording: &Recording, window: &Window, is_wanted: impl Fn(u32) -> bool) -> Vec<Moment> {
+    let first = window.from.unwrap_or(0);
+    let samples = recording.samples.iter().filter_map(|(process, samples)| {
+        let pid = recording.processes.get(process)?.pid;
+        is_wanted(pid).then_some((pid, samples))
     });
-    moments.filter(|it| is_wanted(it.pid)).collect()
+    let mut moments: Vec<Moment> = samples
+        .flat_map(|(pid, samples)| samples.iter().map(move |it| (pid, it)))
+        .filter(|(_, it)| (first..=window.to).contains(&it.interval))
+        .map(|(pid, it)| Moment {
+            t_s: recording.times_s[it.interval as usize],
+            pid,
+            live: it.live,
+            rss_bytes: it.rss_bytes,
+        })
+        .collect();
+    moments.sort_by(|a, b| a.t_s.total_cmp(&b.t_s));
+    moments
 }

@@ -1,81 +1,91 @@
 //! Questions to a small recording.
 
 use super::*;
-use crate::capture::{CohortRow, EndRow, FrameRow, ModuleRow, ProcessSample, SiteRow, StackRow};
+use crate::capture::{
+    CohortRow, EndRow, FrameRow, IntervalRow, ModuleRow, ProcessRow, ProcessSample, Row, SiteRow, StackRow,
+};
 
 /// Two sites of one process over four seconds: `leak` grows by 100 bytes a second, `cache` has held 1000
 /// bytes since the first second.
 pub(crate) fn recording() -> Recording {
-    let mut recording = Recording {
-        header: Header {
+    let mut recording = Recording::default();
+    rows().into_iter().for_each(|it| recording.add(it));
+    recording
+}
+
+/// The rows of that recording.
+pub(crate) fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        Row::Header(Header {
             schema: "alloctrace.capture/1".to_owned(),
             interval_s: 1.0,
             target: "-p 7".to_owned(),
             host: "box".to_owned(),
             started: "2026-01-02T03:04:05Z".to_owned(),
             ..Header::default()
-        },
-        end: Some(EndRow { t_s: 4.0, reason: "signal".to_owned() }),
-        ..Recording::default()
-    };
-    recording
-        .modules
-        .insert(1, ModuleRow { id: 1, path: "/opt/app".to_owned(), build_id: Some("ab12".to_owned()) });
+        }),
+        Row::Module(ModuleRow { id: 1, path: "/opt/app".to_owned(), build_id: Some("ab12".to_owned()) }),
+        Row::Process(ProcessRow {
+            id: 1,
+            pid: 7,
+            name: "app".to_owned(),
+            command: "app --serve".to_owned(),
+            ..ProcessRow::default()
+        }),
+    ];
     for (id, leaf) in [(0, "leak"), (1, "cache")] {
         let frame = |name: &str, offset| FrameRow { module: 1, offset, function: Some(name.into()) };
         let mut frames = vec![frame(leaf, 0x1000 + u64::from(id)), frame("main", 0x2000)];
         frames.push(FrameRow { module: 1, offset: 0x3000, function: None });
-        recording.stacks.insert(id, StackRow { id, stop: "complete".to_owned(), frames });
+        rows.push(Row::Stack(StackRow { id, stop: "complete".to_owned(), frames }));
     }
-    let row = ProcessRow {
-        id: 1,
-        pid: 7,
-        name: "app".to_owned(),
-        command: "app --serve".to_owned(),
-        ..ProcessRow::default()
+    rows.extend((1..=4).map(|second| Row::Interval(interval(second))));
+    rows.push(Row::Mark(MarkRow { t_s: 2.0, label: String::new() }));
+    rows.push(Row::End(EndRow { t_s: 4.0, reason: "signal".to_owned() }));
+    rows
+}
+
+fn interval(second: i64) -> IntervalRow {
+    let cohort = |from_s: f64, bytes, blocks| CohortRow { from_s, to_s: from_s + 1.0, bytes, blocks };
+    let leak = SiteRow {
+        site: 0,
+        process: 1,
+        kind: "heap".to_owned(),
+        via: "malloc".to_owned(),
+        stack: 0,
+        allocated_bytes: second * 150,
+        allocated_blocks: second * 3,
+        freed_bytes: second * 50,
+        freed_blocks: second,
+        peak_bytes: second * 100,
+        cohorts: (0..second).map(|it| cohort(it as f64, 100, 2)).collect(),
     };
-    recording.processes.insert(1, row);
-    for second in 1..=4 {
-        let t_s = second as f64;
-        let cohort = |from_s: f64, bytes, blocks| CohortRow { from_s, to_s: from_s + 1.0, bytes, blocks };
-        let leak = SiteRow {
-            site: 0,
-            process: 1,
-            kind: "heap".to_owned(),
-            via: "malloc".to_owned(),
-            stack: 0,
-            allocated_bytes: second * 150,
-            allocated_blocks: second * 3,
-            freed_bytes: second * 50,
-            freed_blocks: second,
-            peak_bytes: second * 100,
-            cohorts: (0..second).map(|it| cohort(it as f64, 100, 2)).collect(),
-        };
-        let cache = SiteRow {
-            site: 1,
-            stack: 1,
-            via: "calloc".to_owned(),
-            allocated_bytes: 1000,
-            allocated_blocks: 1,
-            freed_bytes: 0,
-            freed_blocks: 0,
-            peak_bytes: 1000,
-            cohorts: vec![cohort(0.0, 1000, 1)],
-            ..leak.clone()
-        };
-        let sites = if second == 1 { vec![leak, cache] } else { vec![leak] };
-        let process = ProcessSample {
-            process: 1,
-            rss_bytes: Some(1 << 20),
-            live_bytes: second * 100 + 1000,
-            live_blocks: second * 2 + 1,
-            unknown_frees: 5,
-            arena_bytes: 4096,
-        };
-        let loss = BTreeMap::from([("truncated_stacks".to_owned(), 1)]);
-        recording.intervals.push(IntervalRow { t_s, processes: vec![process], sites, loss });
+    let cache = SiteRow {
+        site: 1,
+        stack: 1,
+        via: "calloc".to_owned(),
+        allocated_bytes: 1000,
+        allocated_blocks: 1,
+        freed_bytes: 0,
+        freed_blocks: 0,
+        peak_bytes: 1000,
+        cohorts: vec![cohort(0.0, 1000, 1)],
+        ..leak.clone()
+    };
+    let process = ProcessSample {
+        process: 1,
+        rss_bytes: Some(1 << 20),
+        live_bytes: second * 100 + 1000,
+        live_blocks: second * 2 + 1,
+        unknown_frees: 5,
+        arena_bytes: 4096,
+    };
+    IntervalRow {
+        t_s: second as f64,
+        processes: vec![process],
+        sites: if second == 1 { vec![leak, cache] } else { vec![leak] },
+        loss: BTreeMap::from([("truncated_stacks".to_owned(), 1)]),
     }
-    recording
 }
 
 #[test]
@@ -91,7 +101,7 @@ fn live_is_allocated_less_freed() {
 fn growth_ranks_the_leak_above_the_cache() {
     let first = |sort| {
         let profile = Profile::new(&recording(), &Query { sort, ..Query::default() }, 10);
-        profile.sites[0].frames[0].label()
+        profile.stack(&profile.sites[0]).next().unwrap().label()
     };
     assert_eq!(first(Sort::Bytes), "cache");
     assert_eq!(first(Sort::Growth), "leak");
@@ -125,7 +135,40 @@ fn filters() {
 
 #[test]
 fn a_recording_without_an_interval_deserves_no_trust() {
-    let cut = Recording { intervals: Vec::new(), end: None, ..recording() };
+    let mut cut = Recording::default();
+    rows().into_iter().take(5).for_each(|it| cut.add(it));
     let profile = Profile::new(&cut, &Query::default(), 10);
     assert_eq!((profile.grade, profile.complete), (Grade::F, false));
+}
+
+/// (live, error, allocated, change, growth) of the leak and of the cache.
+fn window(from_s: Option<f64>, to_s: Option<f64>) -> Vec<(i64, i64, i64, i64, f64)> {
+    let profile = Profile::new(&recording(), &Query { from_s, to_s, ..Query::default() }, 10);
+    let (live, allocated, freed) = profile.totals();
+    assert_eq!(live, allocated - freed);
+    let mut sites = profile.sites;
+    sites.sort_by_key(|it| it.id);
+    let figures = |it: &Site| {
+        (it.live.bytes, it.live_error.bytes, it.allocated.bytes, it.change.bytes, it.growth_bytes_per_s)
+    };
+    sites.iter().map(figures).collect()
+}
+
+#[test]
+fn a_window_holds_what_was_allocated_in_it() {
+    assert_eq!(window(None, Some(2.0)), [(200, 0, 300, 200, 100.0), (1000, 0, 1000, 1000, 0.0)]);
+    assert_eq!(window(Some(1.0), Some(3.0)), [(200, 0, 300, 200, 100.0), (0, 0, 0, 0, 0.0)]);
+    // The last interval that had ended counts.
+    assert_eq!(window(Some(1.9), Some(3.9)), window(Some(1.0), Some(3.0)));
+    assert!(window(Some(2.0), Some(2.5)).is_empty());
+    assert!(window(None, Some(0.5)).is_empty());
+}
+
+#[test]
+fn the_account_of_a_process_adds_up() {
+    let profile = Profile::new(&recording(), &Query::default(), 10);
+    let account = profile.processes[0].account.unwrap();
+    assert_eq!((account.before_bytes, account.live_bytes, account.retained_bytes), (1 << 20, 1400, 2696));
+    let parts = account.live_bytes + account.mapped_bytes + account.retained_bytes + account.rest_bytes;
+    assert_eq!(parts, account.change_bytes);
 }

@@ -25,11 +25,11 @@ fn line(profile: &Profile, site: &Site) -> String {
     if !site.is_complete() {
         line.push_str(";[stack ends early]");
     }
-    for frame in site.frames.iter().rev() {
+    for frame in profile.stack(site).rev() {
         line.push(';');
         line.push_str(&escape(&frame.label()));
     }
-    if site.kind == "mmap" {
+    if &*site.kind == "mmap" {
         line.push_str(&format!(";[{}]", site.via));
     }
     line

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::Options;
+use super::{Options, words};
 use crate::{
     event::Loss,
     profile::{Frame, Process, Profile, Site},
@@ -26,6 +26,7 @@ struct Report<'a> {
     totals: Value,
     sites: Vec<SiteJson<'a>>,
     timeline: Vec<Value>,
+    marks: Vec<Value>,
 }
 
 #[derive(Serialize)]
@@ -36,10 +37,15 @@ struct SiteJson<'a> {
     via: &'a str,
     live_bytes: i64,
     live_blocks: i64,
+    /// By how much more or less the two above may be; 0 but for windows and ages.
+    live_error_bytes: i64,
+    live_error_blocks: i64,
     allocated_bytes: i64,
     allocated_blocks: i64,
     freed_bytes: i64,
     freed_blocks: i64,
+    change_bytes: i64,
+    change_blocks: i64,
     peak_bytes: i64,
     oldest_s: Option<f64>,
     growth_bytes_per_s: f64,
@@ -70,14 +76,14 @@ fn report<'a>(profile: &'a Profile, options: &Options) -> Report<'a> {
         capture: json!({
             "path": options.path,
             "started": header.started,
-            "duration_s": profile.to_s,
+            "duration_s": profile.duration_s,
             "interval_s": header.interval_s,
             "host": header.host,
             "kernel": header.kernel,
             "tool_version": header.tool_version,
             "complete": profile.complete,
         }),
-        window: json!({ "from_s": profile.from_s, "to_s": profile.to_s }),
+        window: json!({ "from_s": profile.from_s, "to_s": profile.to_s, "at_s": profile.at_s }),
         processes: profile.processes.iter().map(process).collect(),
         loss: loss(profile),
         totals: json!({
@@ -88,8 +94,15 @@ fn report<'a>(profile: &'a Profile, options: &Options) -> Report<'a> {
             "freed_bytes": freed.bytes,
             "freed_blocks": freed.blocks,
             "unknown_frees": profile.unknown_frees(),
+            "live_error_bytes": profile.live_error().bytes,
+            "live_error_blocks": profile.live_error().blocks,
         }),
-        sites: profile.sites.iter().take(options.top.unwrap_or(usize::MAX)).map(site).collect(),
+        sites: profile
+            .sites
+            .iter()
+            .take(options.top.unwrap_or(usize::MAX))
+            .map(|it| site(profile, it))
+            .collect(),
         timeline: profile
             .timeline
             .iter()
@@ -103,6 +116,7 @@ fn report<'a>(profile: &'a Profile, options: &Options) -> Report<'a> {
                 })
             })
             .collect(),
+        marks: profile.marks.iter().map(|it| json!({ "t_s": it.t_s, "label": it.label })).collect(),
     }
 }
 
@@ -120,6 +134,16 @@ fn process(process: &Process) -> Value {
         "limit_bytes": row.limit_bytes,
         "unknown_frees": process.unknown_frees,
         "arena_bytes": process.arena_bytes,
+        "verdict": process.outlook.name(),
+        "verdict_text": words::outlook(process.outlook),
+        "account": process.account.map(|it| json!({
+            "before_bytes": it.before_bytes,
+            "change_bytes": it.change_bytes,
+            "live_bytes": it.live_bytes,
+            "mapped_bytes": it.mapped_bytes,
+            "retained_bytes": it.retained_bytes,
+            "rest_bytes": it.rest_bytes,
+        })),
     })
 }
 
@@ -132,7 +156,7 @@ fn loss(profile: &Profile) -> Map<String, Value> {
     fields
 }
 
-fn site(site: &Site) -> SiteJson<'_> {
+fn site<'a>(profile: &'a Profile, site: &'a Site) -> SiteJson<'a> {
     SiteJson {
         id: site.id,
         pid: site.pid,
@@ -140,24 +164,28 @@ fn site(site: &Site) -> SiteJson<'_> {
         via: &site.via,
         live_bytes: site.live.bytes,
         live_blocks: site.live.blocks,
+        live_error_bytes: site.live_error.bytes,
+        live_error_blocks: site.live_error.blocks,
         allocated_bytes: site.allocated.bytes,
         allocated_blocks: site.allocated.blocks,
         freed_bytes: site.freed.bytes,
         freed_blocks: site.freed.blocks,
+        change_bytes: site.change.bytes,
+        change_blocks: site.change.blocks,
         peak_bytes: site.peak_bytes,
         oldest_s: site.oldest_s,
         growth_bytes_per_s: site.growth_bytes_per_s,
         verdict: site.verdict.to_string(),
         stack_complete: site.is_complete(),
         stack_stop: (!site.is_complete()).then_some(&site.stop),
-        frames: site.frames.iter().map(frame).collect(),
+        frames: profile.stack(site).map(frame).collect(),
     }
 }
 
 fn frame(frame: &Frame) -> FrameJson<'_> {
     FrameJson {
         function: frame.function.as_deref(),
-        module: Some(frame.module.as_str()).filter(|it| !it.is_empty()),
+        module: Some(&*frame.module).filter(|it| !it.is_empty()),
         build_id: frame.build_id.as_deref(),
         offset: frame.offset,
         file: frame.file.as_deref(),

@@ -6,6 +6,7 @@ mod json;
 mod tests;
 mod text;
 pub mod units;
+pub mod words;
 
 use std::io::{self, Write};
 

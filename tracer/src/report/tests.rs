@@ -115,11 +115,20 @@ fn json() {
                 "tool_version": ""
               },
               "window": {
+                "at_s": 4.0,
                 "from_s": 0.0,
                 "to_s": 4.0
               },
               "processes": [
                 {
+                  "account": {
+                    "before_bytes": 1048576,
+                    "change_bytes": 0,
+                    "live_bytes": 1400,
+                    "mapped_bytes": 0,
+                    "rest_bytes": -4096,
+                    "retained_bytes": 2696
+                  },
                   "arena_bytes": 4096,
                   "command": "app --serve",
                   "ended": null,
@@ -130,7 +139,9 @@ fn json() {
                   "rss_first_bytes": 1048576,
                   "rss_last_bytes": 1048576,
                   "rss_max_bytes": 1048576,
-                  "unknown_frees": 5
+                  "unknown_frees": 5,
+                  "verdict": "steady",
+                  "verdict_text": "steady: nothing grows by an amount that shows"
                 }
               ],
               "loss": {
@@ -166,6 +177,8 @@ fn json() {
                 "freed_bytes": 0,
                 "live_blocks": 1,
                 "live_bytes": 1000,
+                "live_error_blocks": 0,
+                "live_error_bytes": 0,
                 "unknown_frees": 5
               },
               "sites": [
@@ -176,10 +189,14 @@ fn json() {
                   "via": "calloc",
                   "live_bytes": 1000,
                   "live_blocks": 1,
+                  "live_error_bytes": 0,
+                  "live_error_blocks": 0,
                   "allocated_bytes": 1000,
                   "allocated_blocks": 1,
                   "freed_bytes": 0,
                   "freed_blocks": 0,
+                  "change_bytes": 1000,
+                  "change_blocks": 1,
                   "peak_bytes": 1000,
                   "oldest_s": 4.0,
                   "growth_bytes_per_s": 0.0,
@@ -244,6 +261,12 @@ fn json() {
                   "pid": 7,
                   "rss_bytes": 1048576,
                   "t_s": 4.0
+                }
+              ],
+              "marks": [
+                {
+                  "label": "",
+                  "t_s": 2.0
                 }
               ]
             }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use super::{Options, units};
+use super::{Options, units, words};
 use crate::{
     cost::Cost,
     event::Loss,
@@ -33,9 +33,10 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     totals(profile, out)?;
     trust(profile, out)?;
     let top = options.top.unwrap_or(TOP);
-    let heap: Vec<&Site> = profile.sites.iter().filter(|it| it.kind == "heap" && it.live.bytes > 0).collect();
+    let heap: Vec<&Site> =
+        profile.sites.iter().filter(|it| &*it.kind == "heap" && it.live.bytes > 0).collect();
     let mappings: Vec<&Site> =
-        profile.sites.iter().filter(|it| it.kind == "mmap" && it.live.bytes > 0).collect();
+        profile.sites.iter().filter(|it| &*it.kind == "mmap" && it.live.bytes > 0).collect();
     if profile.timeline.is_empty() && !profile.complete {
         writeln!(out, "\nThe recording was cut off before its first interval: it says nothing.")?;
     } else if profile.sites.is_empty() && profile.other_sites > 0 {
@@ -76,7 +77,7 @@ fn process(process: &Process, out: &mut dyn Write) -> io::Result<()> {
 
 fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     let sum = |kind: &str, part: fn(&Site) -> Cost| -> Cost {
-        profile.sites.iter().filter(|it| it.kind == kind).map(part).sum()
+        profile.sites.iter().filter(|it| &*it.kind == kind).map(part).sum()
     };
     let cost = |it: Cost| format!("{} in {} blocks", units::bytes(it.bytes), units::count(it.blocks));
     let (live, allocated, freed) =
@@ -95,7 +96,7 @@ fn trust(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
         let count = profile.loss(loss);
         if count > 0 {
             let count = units::count(count as i64);
-            writeln!(out, "         {count} {}: {}", loss.name(), explain(loss))?;
+            writeln!(out, "         {count} {}: {}", loss.name(), words::explain(loss))?;
         }
     }
     if profile.unknown_frees() > 0 {
@@ -103,37 +104,6 @@ fn trust(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "         {count} unknown frees: of blocks from before the tracing began")?;
     }
     Ok(())
-}
-
-/// What a loss means for the reader.
-fn explain(loss: Loss) -> &'static str {
-    match loss {
-        Loss::LostEvents => "allocations or frees that did not fit into the ring; try a larger --ring",
-        Loss::LostStacks => "stacks that did not fit into the ring; sent again later",
-        Loss::ScratchBusy => "allocations without a stack: too many walks at once on one CPU",
-        Loss::ThreadsFull => "calls of threads that did not fit into the thread table",
-        Loss::ProcessesFull => "children that are not traced",
-        Loss::ObjectsFull => "executable files that did not fit into the object table",
-        Loss::StaleCalls => "allocator calls whose return was not seen",
-        Loss::UnreadableResults => "results of posix_memalign that could not be read",
-        Loss::FailedUnmaps => "munmap calls that were counted and then failed",
-        Loss::TruncatedStacks => "distinct stacks of more than 127 frames",
-        Loss::IncompleteStacks => "distinct stacks that end too early, for the reasons below",
-        Loss::UnmappedFrames => "end at an address that is not code",
-        Loss::NoTableFrames => "end in code without unwind information",
-        Loss::UnsupportedFrames => "end at unwind information that cannot be expressed",
-        Loss::UnreadableStacks => {
-            "end at stack memory that could not be read, or was too deep to be sent for later"
-        }
-        Loss::GoneStacks => "end because the process was gone too soon",
-        Loss::UnknownStacks => "events whose stack never arrived",
-        Loss::LostFrees => "addresses allocated twice without a free in between",
-        Loss::UnnamedModules => "executable files that could not be opened: no names for their functions",
-        Loss::SkippedTables => "executable files without usable unwind information",
-        Loss::FailedProbes => "allocator functions that could not be probed",
-        Loss::LateProbes => "allocators that came into view while running: their first calls are missing",
-        Loss::MalformedRecords => "records that made no sense",
-    }
 }
 
 fn section(
@@ -150,7 +120,7 @@ fn section(
     let all: i64 = sites.iter().map(|it| it.live.bytes).sum();
     let several = profile.processes.len() > 1;
     for (place, site) in (1..).zip(sites.iter().take(top)) {
-        self::site(place, site, all, several, out)?;
+        self::site(profile, place, site, all, several, out)?;
     }
     let rest = &sites[top.min(sites.len())..];
     if !rest.is_empty() {
@@ -161,7 +131,14 @@ fn section(
     Ok(())
 }
 
-fn site(place: usize, site: &Site, all: i64, several: bool, out: &mut dyn Write) -> io::Result<()> {
+fn site(
+    profile: &Profile,
+    place: usize,
+    site: &Site,
+    all: i64,
+    several: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let share = site.live.bytes as f64 * 100.0 / all.max(1) as f64;
     let blocks = if site.live.blocks == 1 { "block" } else { "blocks" };
     write!(
@@ -180,7 +157,7 @@ fn site(place: usize, site: &Site, all: i64, several: bool, out: &mut dyn Write)
         write!(out, " in process {}", site.pid)?;
     }
     writeln!(out)?;
-    let frames: Vec<&Frame> = site.frames.iter().filter(|it| !is_plumbing(it)).collect();
+    let frames: Vec<&Frame> = profile.stack(site).filter(|it| !is_plumbing(it)).collect();
     for frame in frames.iter().take(MAX_FRAMES) {
         self::frame(frame, out)?;
     }

@@ -1,0 +1,194 @@
+//! A capture in memory: rows go in, from a file or from a run in progress, and what stays is what changed.
+//!
+//! Counters are totals, so an interval that does not name a site says that it is as before. A site with a
+//! thousand intervals of silence costs one point.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    CohortRow, EndRow, FrameRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow, Row, SiteRow,
+    StackRow,
+};
+use crate::cost::Cost;
+
+/// Everything that a capture says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recording {
+    pub header: Header,
+    pub modules: BTreeMap<u32, ModuleRow>,
+    /// Distinct frames, in the order of their first appearance.
+    pub frames: Vec<FrameRow>,
+    pub stacks: BTreeMap<u32, Stack>,
+    /// As last described.
+    pub processes: BTreeMap<u32, ProcessRow>,
+    /// When each interval ended, in seconds since tracing began.
+    pub times_s: Vec<f64>,
+    /// By process: its state at the end of each interval in which it lived.
+    pub samples: BTreeMap<u32, Vec<Sample>>,
+    pub sites: BTreeMap<u32, SiteHistory>,
+    /// By name; totals at the end of the last interval.
+    pub losses: BTreeMap<String, u64>,
+    pub marks: Vec<MarkRow>,
+    pub ooms: Vec<OomRow>,
+    /// `None`: the capture was cut off, or is still being made.
+    pub end: Option<EndRow>,
+    frame_ids: HashMap<(u32, u64), u32>,
+    names: HashSet<Arc<str>>,
+}
+
+/// Frames, innermost first, as places in [`Recording::frames`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stack {
+    /// `complete`, or why the stack ends too early.
+    pub stop: Arc<str>,
+    pub frames: Box<[u32]>,
+}
+
+/// A process at the end of an interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// A place in [`Recording::times_s`].
+    pub interval: u32,
+    /// `None` once the process has ended.
+    pub rss_bytes: Option<u64>,
+    pub live: Cost,
+    pub unknown_frees: u64,
+    pub arena_bytes: i64,
+}
+
+/// One site over time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SiteHistory {
+    pub process: u32,
+    /// `heap` or `mmap`.
+    pub kind: Arc<str>,
+    /// The function that allocated.
+    pub via: Arc<str>,
+    pub stack: u32,
+    /// One for each interval in which it changed.
+    pub points: Vec<Point>,
+    /// What is live at the last point, by birth, oldest first.
+    pub cohorts: Vec<CohortRow>,
+}
+
+/// Counters of a site since tracing began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Point {
+    /// A place in [`Recording::times_s`].
+    pub interval: u32,
+    pub allocated: Cost,
+    pub freed: Cost,
+    pub peak_bytes: i64,
+}
+
+impl Point {
+    pub fn live(&self) -> Cost {
+        self.allocated - self.freed
+    }
+}
+
+impl SiteHistory {
+    /// The counters at the end of `interval`; zero if the site had not been seen by then.
+    pub fn at(&self, interval: u32) -> Point {
+        let later = self.points.partition_point(|it| it.interval <= interval);
+        let counters = later.checked_sub(1).map(|it| self.points[it]).unwrap_or_default();
+        Point { interval, ..counters }
+    }
+}
+
+impl Recording {
+    /// Takes a row in. A row that refers to others comes after them.
+    pub fn add(&mut self, row: Row) {
+        match row {
+            Row::Header(it) => self.header = it,
+            Row::Module(it) => drop(self.modules.insert(it.id, it)),
+            Row::Stack(it) => self.add_stack(it),
+            Row::Process(it) => drop(self.processes.insert(it.id, it)),
+            Row::Interval(it) => self.add_interval(it),
+            Row::Mark(it) => self.marks.push(it),
+            Row::Oom(it) => self.ooms.push(it),
+            Row::End(it) => self.end = Some(it),
+        }
+    }
+
+    fn add_stack(&mut self, row: StackRow) {
+        let stop = self.share(&row.stop);
+        let frames = row.frames.into_iter().map(|it| self.frame_id(it)).collect();
+        self.stacks.insert(row.id, Stack { stop, frames });
+    }
+
+    fn frame_id(&mut self, mut frame: FrameRow) -> u32 {
+        let place = (frame.module, frame.offset);
+        if let Some(&id) = self.frame_ids.get(&place)
+            && self.frames[id as usize].function == frame.function
+        {
+            return id;
+        }
+        // Clones of a function have many frames each.
+        frame.function = frame.function.map(|it| self.share(&it));
+        self.frames.push(frame);
+        let id = self.frames.len() as u32 - 1;
+        self.frame_ids.insert(place, id);
+        id
+    }
+
+    fn add_interval(&mut self, row: IntervalRow) {
+        let interval = self.times_s.len() as u32;
+        self.times_s.push(row.t_s);
+        for it in row.processes {
+            self.samples.entry(it.process).or_default().push(Sample {
+                interval,
+                rss_bytes: it.rss_bytes,
+                live: Cost { bytes: it.live_bytes, blocks: it.live_blocks },
+                unknown_frees: it.unknown_frees,
+                arena_bytes: it.arena_bytes,
+            });
+        }
+        for it in row.sites {
+            self.add_site(interval, it);
+        }
+        self.losses = row.loss;
+    }
+
+    fn add_site(&mut self, interval: u32, row: SiteRow) {
+        if !self.sites.contains_key(&row.site) {
+            let (kind, via) = (self.share(&row.kind), self.share(&row.via));
+            let history =
+                SiteHistory { process: row.process, kind, via, stack: row.stack, ..SiteHistory::default() };
+            self.sites.insert(row.site, history);
+        }
+        let Some(site) = self.sites.get_mut(&row.site) else { return };
+        site.points.push(Point {
+            interval,
+            allocated: Cost { bytes: row.allocated_bytes, blocks: row.allocated_blocks },
+            freed: Cost { bytes: row.freed_bytes, blocks: row.freed_blocks },
+            peak_bytes: row.peak_bytes,
+        });
+        site.cohorts = row.cohorts;
+    }
+
+    /// The same text, once.
+    fn share(&mut self, text: &str) -> Arc<str> {
+        match self.names.get(text) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let text = Arc::<str>::from(text);
+                self.names.insert(Arc::clone(&text));
+                text
+            }
+        }
+    }
+
+    /// When the recording ended, or how far it goes.
+    pub fn end_s(&self) -> f64 {
+        self.end.as_ref().map(|it| it.t_s).or_else(|| self.times_s.last().copied()).unwrap_or(0.0)
+    }
+
+    /// The last interval that had ended by `t_s`.
+    pub fn interval_at(&self, t_s: f64) -> Option<u32> {
+        self.times_s.partition_point(|it| *it <= t_s).checked_sub(1).map(|it| it as u32)
+    }
+}

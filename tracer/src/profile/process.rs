@@ -1,0 +1,162 @@
+//! A traced process: where its resident memory went, and what that looks like.
+
+use super::{Site, Verdict, window::Window};
+use crate::capture::{ProcessRow, Recording, Sample};
+
+/// A traced process in the window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    pub row: ProcessRow,
+    pub rss_first_bytes: Option<u64>,
+    pub rss_last_bytes: Option<u64>,
+    pub rss_max_bytes: Option<u64>,
+    /// Frees of blocks from before the attach.
+    pub unknown_frees: u64,
+    /// What the allocator itself got from the kernel since the attach, less what it gave back.
+    pub arena_bytes: i64,
+    /// `None` without two samples of its RSS.
+    pub account: Option<Account>,
+    pub outlook: Outlook,
+}
+
+/// Where the change of the resident bytes went. `live + mapped + retained + rest` is the change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Resident when the window began: made before it, and not attributed. 0 for a process that was traced from
+    /// its first instruction on.
+    pub before_bytes: i64,
+    pub change_bytes: i64,
+    /// Heap blocks.
+    pub live_bytes: i64,
+    /// Mapped by the program itself: address space, resident or not.
+    pub mapped_bytes: i64,
+    /// What the allocator got from the kernel beyond the live blocks: free, cached or its own. Negative: blocks
+    /// found room in what it had before.
+    pub retained_bytes: i64,
+    /// Program files, stacks, memory from before that was touched now. Negative: allocated, but not resident.
+    pub rest_bytes: i64,
+}
+
+/// What a process looks like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Outlook {
+    /// Too few intervals.
+    TooShort,
+    /// Neither its RSS nor any site grows by an amount that shows.
+    Steady,
+    /// It grew, and no longer does, or in sites that do not grow to the end.
+    Settled { change_bytes: i64 },
+    /// Sites grow to the end: `sites` of them, by this much.
+    Growing { sites: usize, change_bytes: i64 },
+    /// The allocator keeps memory that no block is in.
+    Fragmented { retained_bytes: i64, live_bytes: i64 },
+    /// The program's own mappings grow.
+    Mapping { change_bytes: i64 },
+    /// RSS grows outside of what is traced.
+    Elsewhere { change_bytes: i64 },
+}
+
+impl Outlook {
+    /// For programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TooShort => "too-short",
+            Self::Steady => "steady",
+            Self::Settled { .. } => "settled",
+            Self::Growing { .. } => "growing",
+            Self::Fragmented { .. } => "fragmented",
+            Self::Mapping { .. } => "mapping",
+            Self::Elsewhere { .. } => "elsewhere",
+        }
+    }
+}
+
+/// What shows in a resident set: a thousandth of it, and never less than glibc's step (`M_TOP_PAD`, 128 KiB;
+/// mallopt(3)), half of which is the error of its rounding.
+const SHOWS_SHARE: i64 = 1000;
+const SHOWS_BYTES: i64 = 64 << 10;
+
+impl Process {
+    /// `sites` are all of the recording.
+    pub(super) fn new(recording: &Recording, row: &ProcessRow, window: &Window, sites: &[Site]) -> Self {
+        let samples = recording.samples.get(&row.id).map_or(&[][..], |it| it);
+        let until = |interval: u32| &samples[..samples.partition_point(|it| it.interval <= interval)];
+        let before = window.from.map_or(&[][..], until);
+        let first = before.len().saturating_sub(1);
+        let inside = &until(window.to)[first..];
+        let rss = || inside.iter().filter_map(|it| it.rss_bytes);
+        let start = before.last().copied().unwrap_or_default();
+        let last = inside.last().copied().unwrap_or_default();
+        let own: Vec<&Site> = sites.iter().filter(|it| it.process == row.id).collect();
+        let began_with_us = window.from.is_none() && (row.parent.is_some() || recording.header.is_launch());
+        let account = rss().next_back().filter(|_| inside.len() > 1).map(|rss_last_bytes| {
+            let before_bytes = if began_with_us { 0 } else { rss().next().unwrap_or(0) as i64 };
+            Account::new(before_bytes, rss_last_bytes as i64, last.arena_bytes - start.arena_bytes, &own)
+        });
+        Self {
+            row: row.clone(),
+            rss_first_bytes: rss().next(),
+            rss_last_bytes: rss().next_back(),
+            rss_max_bytes: rss().max(),
+            unknown_frees: last.unknown_frees - start.unknown_frees,
+            arena_bytes: last.arena_bytes,
+            account,
+            outlook: outlook(inside, account, &own),
+        }
+    }
+}
+
+impl Account {
+    fn new(before_bytes: i64, rss_last_bytes: i64, arena_bytes: i64, sites: &[&Site]) -> Self {
+        let sum = |kind: &str| -> i64 {
+            sites.iter().filter(|it| &*it.kind == kind).map(|it| it.change.bytes).sum()
+        };
+        let (live_bytes, mapped_bytes) = (sum("heap"), sum("mmap"));
+        let change_bytes = rss_last_bytes - before_bytes;
+        let retained_bytes = arena_bytes - live_bytes;
+        Self {
+            before_bytes,
+            change_bytes,
+            live_bytes,
+            mapped_bytes,
+            retained_bytes,
+            rest_bytes: change_bytes - live_bytes - mapped_bytes - retained_bytes,
+        }
+    }
+}
+
+/// Intervals without which nothing is said.
+const MIN_SAMPLES: usize = 3;
+
+fn outlook(samples: &[Sample], account: Option<Account>, sites: &[&Site]) -> Outlook {
+    let Some(account) = account.filter(|_| samples.len() >= MIN_SAMPLES) else { return Outlook::TooShort };
+    let growing = || {
+        let grows = |it: &&&Site| matches!(it.verdict, Verdict::Growing { .. });
+        sites.iter().filter(grows).filter(|it| it.change.bytes > 0)
+    };
+    let grown_bytes: i64 = growing().filter(|it| &*it.kind == "heap").map(|it| it.change.bytes).sum();
+    let grown_sites = growing().filter(|it| &*it.kind == "heap").count();
+    let mapped_bytes: i64 = growing().filter(|it| &*it.kind == "mmap").map(|it| it.change.bytes).sum();
+    // What is kept beyond the blocks can be resident only as far as RSS reaches.
+    let held_bytes = account.change_bytes.max(0);
+    let retained_bytes = account.retained_bytes.min(held_bytes);
+    let shows_bytes = ((account.before_bytes + held_bytes) / SHOWS_SHARE).max(SHOWS_BYTES);
+    let shows = |bytes: i64| bytes >= shows_bytes;
+    // The larger part of what happened, first the one that can be acted on.
+    let is_most = |bytes: i64| shows(bytes) && bytes * 2 >= held_bytes;
+    if is_most(grown_bytes) {
+        Outlook::Growing { sites: grown_sites, change_bytes: grown_bytes }
+    } else if is_most(retained_bytes) {
+        Outlook::Fragmented { retained_bytes, live_bytes: account.live_bytes }
+    } else if is_most(mapped_bytes.min(held_bytes)) {
+        Outlook::Mapping { change_bytes: mapped_bytes }
+    } else if shows(grown_bytes) {
+        Outlook::Growing { sites: grown_sites, change_bytes: grown_bytes }
+    } else if shows(account.live_bytes.min(held_bytes)) {
+        Outlook::Settled { change_bytes: held_bytes }
+    } else if is_most(account.rest_bytes) && account.before_bytes > 0 {
+        Outlook::Elsewhere { change_bytes: account.rest_bytes }
+    } else {
+        Outlook::Steady
+    }
+}

@@ -1,0 +1,123 @@
+//! The frames of the sites that are shown, each once.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::Site;
+use crate::{capture::Recording, symbol::Places};
+
+/// A place in [`Stacks::frames`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FrameId(pub u32);
+
+/// One function of a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Frame {
+    pub function: Option<Arc<str>>,
+    /// Path of the file; empty for memory without one.
+    pub module: Arc<str>,
+    pub build_id: Option<Arc<str>>,
+    pub offset: u64,
+    pub file: Option<Arc<str>>,
+    pub line: Option<u32>,
+    /// The compiler has put the function into the next one; there is no frame of its own on the stack.
+    pub inlined: bool,
+}
+
+impl Frame {
+    /// The function, or where it would be.
+    pub fn label(&self) -> String {
+        match &self.function {
+            Some(function) => function.to_string(),
+            None => format!("{}+{:#x}", self.module_name(), self.offset),
+        }
+    }
+
+    /// The last part of the module's path.
+    pub fn module_name(&self) -> &str {
+        match self.module.rsplit('/').next() {
+            None | Some("") => "[anonymous]",
+            Some(name) => name,
+        }
+    }
+}
+
+/// Distinct frames; sites name them by id.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stacks {
+    frames: Vec<Frame>,
+}
+
+impl Stacks {
+    pub fn frame(&self, id: FrameId) -> &Frame {
+        &self.frames[id.0 as usize]
+    }
+
+    /// Every frame, in the order of the ids.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Gives `sites` their frames.
+    pub(super) fn of<'a>(recording: &Recording, sites: impl Iterator<Item = &'a mut Site>) -> Self {
+        let mut modules: HashMap<u32, (Arc<str>, Option<Arc<str>>)> = HashMap::new();
+        let mut ids: HashMap<u32, FrameId> = HashMap::new();
+        let mut frames = Vec::new();
+        for site in sites {
+            let Some(stack) = recording.stacks.get(&site.stack) else { continue };
+            let mut id_of = |&recorded: &u32| {
+                *ids.entry(recorded).or_insert_with(|| {
+                    let row = &recording.frames[recorded as usize];
+                    let (module, build_id) = modules.entry(row.module).or_insert_with(|| {
+                        let module = recording.modules.get(&row.module);
+                        let path = module.map_or("", |it| &it.path);
+                        (path.into(), module.and_then(|it| it.build_id.as_deref().map(Arc::from)))
+                    });
+                    frames.push(Frame {
+                        function: row.function.clone(),
+                        module: Arc::clone(module),
+                        build_id: build_id.clone(),
+                        offset: row.offset,
+                        ..Frame::default()
+                    });
+                    FrameId(frames.len() as u32 - 1)
+                })
+            };
+            site.frames = stack.frames.iter().map(&mut id_of).collect();
+        }
+        Self { frames }
+    }
+
+    /// Adds source lines, and the functions that were inlined at each frame before it. The capture's names
+    /// stay: they are of the functions that have frames of their own.
+    pub(super) fn add_places(&mut self, sites: &mut [Site], places: &mut dyn Places) {
+        let mut frames = Vec::with_capacity(self.frames.len());
+        let mut chains: Vec<std::ops::Range<u32>> = Vec::with_capacity(self.frames.len());
+        for frame in std::mem::take(&mut self.frames) {
+            let first = frames.len() as u32;
+            let mut found = places.places(&frame.module, frame.build_id.as_deref(), frame.offset);
+            let outer = found.pop();
+            frames.extend(found.into_iter().map(|it| Frame {
+                function: it.function.map(Arc::from),
+                file: it.file.map(Arc::from),
+                line: it.line,
+                inlined: true,
+                ..frame.clone()
+            }));
+            frames.push(match outer {
+                Some(outer) => Frame {
+                    function: frame.function.or(outer.function.map(Arc::from)),
+                    file: outer.file.map(Arc::from),
+                    line: outer.line,
+                    ..frame
+                },
+                None => frame,
+            });
+            chains.push(first..frames.len() as u32);
+        }
+        self.frames = frames;
+        for site in sites {
+            site.frames =
+                site.frames.iter().flat_map(|it| chains[it.0 as usize].clone()).map(FrameId).collect();
+        }
+    }
+}

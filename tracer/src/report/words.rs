@@ -1,0 +1,65 @@
+//! What named things mean, in words for the reader.
+
+use super::units;
+use crate::{event::Loss, profile::Outlook};
+
+/// What a loss means for the reader.
+pub fn explain(loss: Loss) -> &'static str {
+    match loss {
+        Loss::LostEvents => "allocations or frees that did not fit into the ring; try a larger --ring",
+        Loss::LostStacks => "stacks that did not fit into the ring; sent again later",
+        Loss::ScratchBusy => "allocations without a stack: too many walks at once on one CPU",
+        Loss::ThreadsFull => "calls of threads that did not fit into the thread table",
+        Loss::ProcessesFull => "children that are not traced",
+        Loss::ObjectsFull => "executable files that did not fit into the object table",
+        Loss::StaleCalls => "allocator calls whose return was not seen",
+        Loss::UnreadableResults => "results of posix_memalign that could not be read",
+        Loss::FailedUnmaps => "munmap calls that were counted and then failed",
+        Loss::TruncatedStacks => "distinct stacks of more than 127 frames",
+        Loss::IncompleteStacks => "distinct stacks that end too early, for the reasons below",
+        Loss::UnmappedFrames => "end at an address that is not code",
+        Loss::NoTableFrames => "end in code without unwind information",
+        Loss::UnsupportedFrames => "end at unwind information that cannot be expressed",
+        Loss::UnreadableStacks => {
+            "end at stack memory that could not be read, or was too deep to be sent for later"
+        }
+        Loss::GoneStacks => "end because the process was gone too soon",
+        Loss::UnknownStacks => "events whose stack never arrived",
+        Loss::LostFrees => "addresses allocated twice without a free in between",
+        Loss::UnnamedModules => "executable files that could not be opened: no names for their functions",
+        Loss::SkippedTables => "executable files without usable unwind information",
+        Loss::FailedProbes => "allocator functions that could not be probed",
+        Loss::LateProbes => "allocators that came into view while running: their first calls are missing",
+        Loss::MalformedRecords => "records that made no sense",
+    }
+}
+
+/// What a process looks like.
+pub fn outlook(outlook: Outlook) -> String {
+    match outlook {
+        Outlook::TooShort => "too short to judge".to_owned(),
+        Outlook::Steady => "steady: nothing grows by an amount that shows".to_owned(),
+        Outlook::Settled { change_bytes } => {
+            format!(
+                "settled: it took {}, and what holds it does not grow to the end",
+                units::bytes(change_bytes)
+            )
+        }
+        Outlook::Growing { sites, change_bytes } => {
+            let which = if sites == 1 { "1 site grows".to_owned() } else { format!("{sites} sites grow") };
+            format!("growing: {which} to the end, by {} so far", units::bytes(change_bytes))
+        }
+        Outlook::Fragmented { retained_bytes, live_bytes } => format!(
+            "fragmented, not leaking: the allocator keeps {} that no live block is in; live blocks take {}",
+            units::bytes(retained_bytes),
+            units::bytes(live_bytes)
+        ),
+        Outlook::Mapping { change_bytes } => {
+            format!("growing by {} of direct mappings, not by the heap", units::bytes(change_bytes))
+        }
+        Outlook::Elsewhere { change_bytes } => format!(
+            "growing by {} outside of heap and mappings: stacks, files, or memory from before that is touched now",
+            units::bytes(change_bytes)
+        ),
+    }
+}
