@@ -11,13 +11,19 @@ pub(super) struct Failure {
     code: u8,
 }
 
-/// Exit codes of the contract; 0 is "fine", 2 (usage) is clap's.
+/// Exit codes of the contract; 0 is "fine".
 const ERROR: u8 = 1;
+/// clap's too.
+const USAGE: u8 = 2;
 const TRUST: u8 = 4;
 const PRIVILEGE: u8 = 5;
 const TARGET_GONE: u8 = 6;
 
 impl Failure {
+    pub(super) fn usage(message: String) -> Self {
+        Self { error: anyhow::Error::msg(message), code: USAGE }
+    }
+
     pub(super) fn target_gone(message: String) -> Self {
         Self { error: anyhow::Error::msg(message), code: TARGET_GONE }
     }

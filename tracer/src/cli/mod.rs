@@ -7,6 +7,7 @@ mod floor;
 mod record;
 mod report;
 mod settings;
+mod when;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 

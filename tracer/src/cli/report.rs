@@ -11,9 +11,9 @@ use std::{
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use super::{exit::Failure, settings};
+use super::{exit::Failure, settings, when::When};
 use crate::{
-    capture,
+    capture::{self, Recording},
     event::Kind,
     profile::{Profile, Query, Sort, trust::Grade},
     report::{self, Format, Options},
@@ -23,6 +23,7 @@ use crate::{
 /// Read a capture and say who holds the memory.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  alloctrace report app.jsonl.zst --sort growth -T 20\n  \
+    alloctrace report app.jsonl.zst --from mark:1 --to mark:2\n  \
     alloctrace report app.jsonl.zst --format json | jq '.sites[0]'\n  \
     alloctrace report app.jsonl.zst --format folded -o app.folded")]
 pub(super) struct Args {
@@ -32,6 +33,15 @@ pub(super) struct Args {
     /// Where to write the report [default: standard output].
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
+    /// The state at this time: 90s since tracing began, -30s before its end, mark:1, 2026-01-31T10:05:00Z.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    at: Option<When>,
+    /// Only what was allocated after this time. What of it is live is seen at --to, or at --at if that is later.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: Option<When>,
+    /// Only what was allocated up to this time.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    to: Option<When>,
     /// Only what was still live at the end and was allocated at least this long before.
     #[arg(long, value_name = "AGE", value_parser = settings::duration)]
     older: Option<Duration>,
@@ -89,8 +99,6 @@ impl Args {
 
     fn query(&self) -> Query {
         Query {
-            from_s: None,
-            to_s: None,
             pid: self.pid,
             kind: match self.kind {
                 KindName::Heap => Some(Kind::Heap.name().to_owned()),
@@ -106,15 +114,19 @@ impl Args {
                 SortName::Growth => Sort::Growth,
                 SortName::Age => Sort::Age,
             },
+            ..Query::default()
         }
     }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let options = Options { path: args.capture.display().to_string(), top: args.top };
-    let profile = profile(&args.capture, &args.query(), args.format().shown_sites(&options))?;
+    let span = Span::of(args)?;
+    let query = Query { from_s: span.from_s, to_s: span.to_s, ..args.query() };
+    let recording = read(&args.capture, span.at_s)?;
+    let profile = profile(&recording, &query, args.format().shown_sites(&options));
     if let Some(pid) = args.pid
-        && profile.processes.is_empty()
+        && !recording.processes.values().any(|it| it.pid == pid)
     {
         return Err(Failure::target_gone(format!("{} holds no process with pid {pid}", options.path)));
     }
@@ -129,21 +141,74 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The window in seconds since tracing began; `None`: from the beginning, to the end.
+#[derive(Default)]
+struct Span {
+    from_s: Option<f64>,
+    to_s: Option<f64>,
+    at_s: Option<f64>,
+}
+
+impl Span {
+    fn of(args: &Args) -> Result<Self, Failure> {
+        if args.at.is_none() && args.from.is_none() && args.to.is_none() {
+            return Ok(Self::default());
+        }
+        let times = open(&args.capture)
+            .and_then(|file| Ok(capture::read_times(file)?))
+            .with_context(|| format!("read the capture {}", args.capture.display()))?;
+        let seconds = |option: &str, when: &Option<When>| {
+            let resolve =
+                |it: &When| it.seconds(&times).map_err(|why| Failure::usage(format!("{option}: {why}")));
+            when.as_ref().map(resolve).transpose()
+        };
+        let from_s = seconds("--from", &args.from)?;
+        let to_s = seconds("--to", &args.to)?;
+        // What survives a window is seen at its end, unless a later moment is asked for.
+        let at_s = seconds("--at", &args.at)?.or(to_s);
+        if let (Some(to_s), Some(at_s)) = (to_s, at_s)
+            && at_s < to_s
+        {
+            return Err(Failure::usage(format!("--at {at_s} s lies before --to {to_s} s")));
+        }
+        let last = times.interval_at(to_s.or(at_s).unwrap_or(f64::MAX));
+        let first = from_s.and_then(|it| times.interval_at(it));
+        if last.is_none() || first >= last {
+            let known = match (times.times_s.first(), times.times_s.last()) {
+                (Some(first), Some(last)) => format!(
+                    "they end every {} s, the first at {first} s, the last at {last} s",
+                    times.header.interval_s
+                ),
+                _ => "the recording has none".to_owned(),
+            };
+            return Err(Failure::usage(format!("no interval of the recording ends in that window: {known}")));
+        }
+        Ok(Self { from_s, to_s, at_s })
+    }
+}
+
 /// What `record` says at its end: the report of the capture that was just written.
 pub(super) fn summary(path: &Path) -> Result<Grade, Failure> {
     let options = Options { path: path.display().to_string(), top: None };
-    let profile = profile(path, &Query::default(), Format::Text.shown_sites(&options))?;
+    let profile = profile(&read(path, None)?, &Query::default(), Format::Text.shown_sites(&options));
     write(Format::Text, &profile, &options, io::stdout().lock())?;
     Ok(profile.grade)
 }
 
-fn profile(path: &Path, query: &Query, shown_sites: usize) -> anyhow::Result<Profile> {
-    let file = File::open(path).with_context(|| format!("open the capture {}", path.display()))?;
-    let recording =
-        capture::read(file, None).with_context(|| format!("read the capture {}", path.display()))?;
-    let mut profile = Profile::new(&recording, query, shown_sites);
+fn open(path: &Path) -> anyhow::Result<File> {
+    File::open(path).with_context(|| format!("open the capture {}", path.display()))
+}
+
+/// The capture, as far as `until_s`.
+pub(super) fn read(path: &Path, until_s: Option<f64>) -> anyhow::Result<Recording> {
+    let file = open(path)?;
+    capture::read(file, until_s).with_context(|| format!("read the capture {}", path.display()))
+}
+
+fn profile(recording: &Recording, query: &Query, shown_sites: usize) -> Profile {
+    let mut profile = Profile::new(recording, query, shown_sites);
     profile.add_places(&mut LineTable::default());
-    Ok(profile)
+    profile
 }
 
 fn write(format: Format, profile: &Profile, options: &Options, out: impl Write) -> io::Result<()> {

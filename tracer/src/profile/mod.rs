@@ -10,7 +10,7 @@ pub mod trust;
 mod window;
 
 #[cfg(test)]
-pub(crate) use self::tests::{recording as sample_recording, rows as sample_rows};
+pub(crate) use self::tests::recording as sample_recording;
 
 use std::collections::BTreeMap;
 
@@ -138,6 +138,11 @@ impl Profile {
         self.grade = Grade::of(&self.losses, events, &sites);
         self.sites = sites;
         self.timeline = timeline(recording, window, is_wanted);
+    }
+
+    /// It is about a part of the recording.
+    pub fn is_windowed(&self) -> bool {
+        self.from_s > 0.0 || self.at_s < self.duration_s || self.to_s < self.at_s
     }
 
     /// A loss's count.

@@ -14,7 +14,7 @@ pub(crate) fn recording() -> Recording {
 }
 
 /// The rows of that recording.
-pub(crate) fn rows() -> Vec<Row> {
+fn rows() -> Vec<Row> {
     let mut rows = vec![
         Row::Header(Header {
             schema: "alloctrace.capture/1".to_owned(),

@@ -43,7 +43,13 @@ fn text() {
         expect![[r#"
             a.jsonl.zst   4.0 s of tracing
             target   -p 7   on box, 2026-01-02T03:04:05Z
+            mark 1   at 2.0 s
             process  7 app   RSS 1.0 MiB -> 1.0 MiB   still running
+                     steady: nothing grows by an amount that shows
+                         +1.4 KiB  live heap blocks, of the sites below
+                         +2.6 KiB  kept by the allocator: free, cached or its own
+                         -4.0 KiB  allocated, but not resident
+                          1.0 MiB  from before, not attributed
             live     1.4 KiB in 9 blocks   (allocated 1.6 KiB in 13 blocks, freed 200 B in 4 blocks)
             trust    B: every number is exact; stacks that end early hold under 1 % of the live bytes
                      1 truncated_stacks: distinct stacks of more than 127 frames
@@ -75,6 +81,7 @@ fn text_of_nothing() {
         expect![[r#"
             a.jsonl.zst   4.0 s of tracing
             target   -p 7   on box, 2026-01-02T03:04:05Z
+            mark 1   at 2.0 s
             live     0 B in 0 blocks   (allocated 0 B in 0 blocks, freed 0 B in 0 blocks)
             trust    B: every number is exact; stacks that end early hold under 1 % of the live bytes
                      1 truncated_stacks: distinct stacks of more than 127 frames

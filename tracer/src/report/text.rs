@@ -7,7 +7,7 @@ use super::{Options, units, words};
 use crate::{
     cost::Cost,
     event::Loss,
-    profile::{Frame, Process, Profile, Site},
+    profile::{Account, Frame, Process, Profile, Site},
 };
 
 /// Sites shown unless the user says otherwise.
@@ -18,6 +18,9 @@ const TOP_MAPPINGS: usize = 3;
 
 /// Frames of one stack that are shown. JSON has all of them.
 const MAX_FRAMES: usize = 32;
+
+/// Marks that are shown. JSON has all of them.
+const MAX_MARKS: usize = 10;
 
 /// Processes that are shown. JSON has all of them.
 const MAX_PROCESSES: usize = 10;
@@ -54,8 +57,21 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
 fn header(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
     let header = &profile.header;
     let cut = if profile.complete { "" } else { "   (CUT OFF: the recording did not end properly)" };
-    writeln!(out, "{}   {} of tracing{cut}", options.path, units::seconds(profile.to_s))?;
-    writeln!(out, "target   {}   on {}, {}", header.target, header.host, header.started)
+    writeln!(out, "{}   {} of tracing{cut}", options.path, units::seconds(profile.duration_s))?;
+    writeln!(out, "target   {}   on {}, {}", header.target, header.host, header.started)?;
+    if profile.is_windowed() {
+        let [from, to, at] = [profile.from_s, profile.to_s, profile.at_s].map(units::seconds);
+        let seen = if profile.at_s > profile.to_s { format!(", and live at {at}") } else { String::new() };
+        writeln!(out, "window   what was allocated from {from} to {to}{seen}")?;
+    }
+    for (number, mark) in (1..).zip(&profile.marks).take(MAX_MARKS) {
+        let label = if mark.label.is_empty() { String::new() } else { format!(" {}", mark.label) };
+        writeln!(out, "mark {number:<3} at {}{label}", units::seconds(mark.t_s))?;
+    }
+    if profile.marks.len() > MAX_MARKS {
+        writeln!(out, "         … and {} more marks", profile.marks.len() - MAX_MARKS)?;
+    }
+    Ok(())
 }
 
 fn process(process: &Process, out: &mut dyn Write) -> io::Result<()> {
@@ -72,7 +88,46 @@ fn process(process: &Process, out: &mut dyn Write) -> io::Result<()> {
         Some(ended) if ended.how == "oom-kill" => writeln!(out, "   KILLED BY THE OOM KILLER"),
         Some(ended) => writeln!(out, "   killed by signal {}", ended.code),
         None => writeln!(out, "   still running"),
+    }?;
+    writeln!(out, "         {}", words::outlook(process.outlook))?;
+    match process.account {
+        Some(account) => self::account(&account, out),
+        None => Ok(()),
     }
+}
+
+/// Where the resident bytes went: parts that add up.
+fn account(account: &Account, out: &mut dyn Write) -> io::Result<()> {
+    let mut line = |bytes: i64, what: &str| {
+        let sign = if bytes > 0 { "+" } else { "" };
+        if bytes == 0 {
+            Ok(())
+        } else {
+            writeln!(out, "         {:>12}  {what}", format!("{sign}{}", units::bytes(bytes)))
+        }
+    };
+    line(account.live_bytes, "live heap blocks, of the sites below")?;
+    line(account.mapped_bytes, "mapped by the program itself (address space, in use or not)")?;
+    line(
+        account.retained_bytes,
+        if account.retained_bytes > 0 {
+            "kept by the allocator: free, cached or its own"
+        } else {
+            "blocks that found room in what the allocator had before"
+        },
+    )?;
+    line(
+        account.rest_bytes,
+        if account.rest_bytes > 0 {
+            "not explained: program files, stacks, older memory that is touched now"
+        } else {
+            "allocated, but not resident"
+        },
+    )?;
+    if account.before_bytes > 0 {
+        writeln!(out, "         {:>12}  from before, not attributed", units::bytes(account.before_bytes))?;
+    }
+    Ok(())
 }
 
 fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
@@ -83,6 +138,15 @@ fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     let (live, allocated, freed) =
         (sum("heap", |it| it.live), sum("heap", |it| it.allocated), sum("heap", |it| it.freed));
     writeln!(out, "live     {}   (allocated {}, freed {})", cost(live), cost(allocated), cost(freed))?;
+    let error = profile.live_error();
+    if error != Cost::default() {
+        writeln!(
+            out,
+            "         ± {} in {} blocks: births that were merged across the border of the window",
+            units::bytes(error.bytes),
+            units::count(error.blocks)
+        )?;
+    }
     let mapped = sum("mmap", |it| it.live);
     if mapped.blocks > 0 {
         writeln!(out, "mapped   {}", cost(mapped))?;
@@ -147,6 +211,9 @@ fn site(
         units::bytes(site.live.bytes),
         units::count(site.live.blocks)
     )?;
+    if site.live_error.bytes > 0 {
+        write!(out, "  ± {}", units::bytes(site.live_error.bytes))?;
+    }
     write!(out, "  {}", units::rate(site.growth_bytes_per_s))?;
     if let Some(oldest_s) = site.oldest_s {
         write!(out, "  oldest {}", units::seconds(oldest_s))?;
