@@ -32,7 +32,9 @@ pub fn read(input: impl Read, until_s: Option<f64>) -> Result<Recording, Error> 
     let mut recording = Recording::default();
     for_each_line(input, &mut recording, |recording, line| {
         match row(line)? {
-            Row::Interval(it) if until_s.is_some_and(|until_s| it.t_s > until_s) => {}
+            Row::Interval(it) if until_s.is_some_and(|until_s| it.t_s > until_s) => {
+                recording.later_intervals += 1
+            }
             row => recording.add(row),
         }
         Ok(())

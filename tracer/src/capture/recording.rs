@@ -35,6 +35,8 @@ pub struct Recording {
     pub ooms: Vec<OomRow>,
     /// `None`: the capture was cut off, or is still being made.
     pub end: Option<EndRow>,
+    /// Intervals that were left out: all come after those that are here.
+    pub later_intervals: usize,
     frame_ids: HashMap<(u32, u64), u32>,
     names: HashSet<Arc<str>>,
 }
@@ -187,8 +189,15 @@ impl Recording {
         self.end.as_ref().map(|it| it.t_s).or_else(|| self.times_s.last().copied()).unwrap_or(0.0)
     }
 
-    /// The last interval that had ended by `t_s`.
-    pub fn interval_at(&self, t_s: f64) -> Option<u32> {
-        self.times_s.partition_point(|it| *it <= t_s).checked_sub(1).map(|it| it as u32)
+    /// The interval whose end is nearest to `t_s`; `None` if that is the beginning.
+    pub fn interval_near(&self, t_s: f64) -> Option<u32> {
+        let after = self.times_s.partition_point(|it| *it <= t_s);
+        let before = after.checked_sub(1);
+        let before_s = before.map_or(0.0, |it| self.times_s[it]);
+        let nearest = match self.times_s.get(after) {
+            Some(after_s) if after_s - t_s < t_s - before_s => Some(after),
+            _ => before,
+        };
+        nearest.map(|it| it as u32)
     }
 }

@@ -45,15 +45,18 @@ fn a_recording_keeps_what_is_distinct_and_what_changed() {
     assert_eq!((recording.frames.len(), &*recording.stacks[&0].frames), (2, &[0, 1, 0][..]));
     let live: Vec<i64> = (0..3).map(|it| recording.sites[&0].at(it).live().bytes).collect();
     assert_eq!(live, [64, 128, 128]);
-    let at = |t_s| recording.interval_at(t_s);
-    assert_eq!([at(0.9), at(1.0), at(1.9), at(9.0)], [None, Some(0), Some(0), Some(1)]);
+    let near = |t_s| recording.interval_near(t_s);
+    assert_eq!(
+        [near(0.4), near(0.9), near(1.4), near(1.6), near(9.0)],
+        [None, Some(0), Some(0), Some(1), Some(1)]
+    );
 }
 
 #[test]
 fn read_until_a_time_it_ends_there() {
     let (bytes, _) = small();
     let part = read(&bytes[..], Some(1.5)).unwrap();
-    assert_eq!((part.times_s, part.sites[&0].points.len()), (vec![1.0], 1));
+    assert_eq!((part.times_s, part.later_intervals, part.sites[&0].points.len()), (vec![1.0], 1, 1));
     let times = read_times(&bytes[..]).unwrap();
     assert_eq!(
         (times.times_s, times.end.map(|it| it.t_s), times.sites.len()),

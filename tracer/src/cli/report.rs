@@ -171,18 +171,20 @@ impl Span {
         {
             return Err(Failure::usage(format!("--at {at_s} s lies before --to {to_s} s")));
         }
-        let last = times.interval_at(to_s.or(at_s).unwrap_or(f64::MAX));
-        let first = from_s.and_then(|it| times.interval_at(it));
-        if last.is_none() || first >= last {
+        let near = |it: Option<f64>| it.and_then(|it| times.interval_near(it));
+        let last = near(to_s.or(at_s).or(Some(f64::MAX)));
+        if last.is_none() || near(from_s) >= last {
             let known = match (times.times_s.first(), times.times_s.last()) {
-                (Some(first), Some(last)) => format!(
-                    "they end every {} s, the first at {first} s, the last at {last} s",
-                    times.header.interval_s
-                ),
+                (Some(first), Some(last)) => {
+                    let every = times.header.interval_s;
+                    format!("they end every {every} s, the first at {first} s, the last at {last} s")
+                }
                 _ => "the recording has none".to_owned(),
             };
             return Err(Failure::usage(format!("no interval of the recording ends in that window: {known}")));
         }
+        // Up to the interval that is meant, whichever side of the time it ends on.
+        let at_s = near(at_s).map(|it| times.times_s[it as usize]);
         Ok(Self { from_s, to_s, at_s })
     }
 }

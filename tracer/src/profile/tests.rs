@@ -158,10 +158,10 @@ fn window(from_s: Option<f64>, to_s: Option<f64>) -> Vec<(i64, i64, i64, i64, f6
 fn a_window_holds_what_was_allocated_in_it() {
     assert_eq!(window(None, Some(2.0)), [(200, 0, 300, 200, 100.0), (1000, 0, 1000, 1000, 0.0)]);
     assert_eq!(window(Some(1.0), Some(3.0)), [(200, 0, 300, 200, 100.0), (0, 0, 0, 0, 0.0)]);
-    // The last interval that had ended counts.
-    assert_eq!(window(Some(1.9), Some(3.9)), window(Some(1.0), Some(3.0)));
-    assert!(window(Some(2.0), Some(2.5)).is_empty());
-    assert!(window(None, Some(0.5)).is_empty());
+    // The nearest end of an interval counts.
+    assert_eq!(window(Some(1.4), Some(2.6)), window(Some(1.0), Some(3.0)));
+    assert!(window(Some(2.0), Some(2.4)).is_empty());
+    assert!(window(None, Some(0.4)).is_empty());
 }
 
 #[test]

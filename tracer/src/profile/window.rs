@@ -1,7 +1,7 @@
 //! The part of a recording that a question is about, and what of it is live.
 //!
-//! State is known at the ends of intervals, so a window begins and ends there: at the last one that had ended by
-//! the time asked for. Blocks belong to it if they were allocated in it.
+//! State is known at the ends of intervals, so a window begins and ends at those that are nearest to the times
+//! asked for. Blocks belong to it if they were allocated in it.
 
 use super::Query;
 use crate::{
@@ -28,14 +28,15 @@ impl Window {
     /// `None` if no interval ends in it.
     pub(super) fn of(recording: &Recording, query: &Query) -> Option<Self> {
         let at = recording.times_s.len().checked_sub(1)? as u32;
-        let from = query.from_s.and_then(|it| recording.interval_at(it));
-        let to = query.to_s.map_or(Some(at), |it| recording.interval_at(it))?;
+        let from = query.from_s.and_then(|it| recording.interval_near(it));
+        let to = query.to_s.map_or(Some(at), |it| recording.interval_near(it))?;
         if from.is_some_and(|it| it >= to) {
             return None;
         }
         let time = |it: u32| recording.times_s[it as usize];
         // After its last interval a recording holds nothing more, but has lasted on.
-        let end = |it: u32| if it == at { time(it).max(recording.end_s()) } else { time(it) };
+        let is_last = |it: u32| it == at && recording.later_intervals == 0;
+        let end = |it: u32| if is_last(it) { time(it).max(recording.end_s()) } else { time(it) };
         Some(Self { from, to, at, from_s: from.map_or(0.0, time), to_s: end(to), at_s: end(at) })
     }
 
