@@ -15,6 +15,7 @@ pub(super) struct Failure {
 const ERROR: u8 = 1;
 /// clap's too.
 const USAGE: u8 = 2;
+const BREACH: u8 = 3;
 const TRUST: u8 = 4;
 const PRIVILEGE: u8 = 5;
 const TARGET_GONE: u8 = 6;
@@ -30,6 +31,10 @@ impl Failure {
 
     pub(super) fn kernel(message: String) -> Self {
         Self { error: anyhow::Error::msg(message), code: PRIVILEGE }
+    }
+
+    pub(super) fn breach(message: String) -> Self {
+        Self { error: anyhow::Error::msg(message), code: BREACH }
     }
 
     pub(super) fn trust(message: String) -> Self {

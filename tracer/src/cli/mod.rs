@@ -1,6 +1,7 @@
 //! The command line: one file per command, and the only room that knows clap.
 
 mod demo;
+mod diff;
 mod doctor;
 mod exit;
 mod floor;
@@ -32,6 +33,7 @@ struct Args {
 enum Command {
     Record(record::Args),
     Report(report::Args),
+    Diff(diff::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
     /// Place programs that do nothing where `record` places its own: what the traps alone cost.
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
     let done = match args.command {
         Command::Record(args) => record::run(args),
         Command::Report(args) => report::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::BenchFloor(args) => floor::run(&args),

@@ -82,10 +82,20 @@ enum SortName {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum KindName {
+pub(super) enum KindName {
     Heap,
     Mmap,
     All,
+}
+
+impl KindName {
+    pub(super) fn query(self) -> Option<String> {
+        match self {
+            Self::Heap => Some(Kind::Heap.name().to_owned()),
+            Self::Mmap => Some(Kind::Mmap.name().to_owned()),
+            Self::All => None,
+        }
+    }
 }
 
 impl Args {
@@ -97,14 +107,10 @@ impl Args {
         }
     }
 
-    fn query(&self) -> Query {
+    fn query(&self, span: &Span) -> Query {
         Query {
             pid: self.pid,
-            kind: match self.kind {
-                KindName::Heap => Some(Kind::Heap.name().to_owned()),
-                KindName::Mmap => Some(Kind::Mmap.name().to_owned()),
-                KindName::All => None,
-            },
+            kind: self.kind.query(),
             older_s: self.older.map(|it| it.as_secs_f64()),
             min_bytes: self.min_size,
             max_bytes: self.max_size,
@@ -114,15 +120,15 @@ impl Args {
                 SortName::Growth => Sort::Growth,
                 SortName::Age => Sort::Age,
             },
-            ..Query::default()
+            ..span.query()
         }
     }
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let options = Options { path: args.capture.display().to_string(), top: args.top };
-    let span = Span::of(args)?;
-    let query = Query { from_s: span.from_s, to_s: span.to_s, ..args.query() };
+    let span = Span::of(&args.capture, args.at.as_ref(), args.from.as_ref(), args.to.as_ref())?;
+    let query = args.query(&span);
     let recording = read(&args.capture, span.at_s)?;
     let profile = profile(&recording, &query, args.format().shown_sites(&options));
     if let Some(pid) = args.pid
@@ -143,29 +149,36 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 /// The window in seconds since tracing began; `None`: from the beginning, to the end.
 #[derive(Default)]
-struct Span {
+pub(super) struct Span {
     from_s: Option<f64>,
     to_s: Option<f64>,
-    at_s: Option<f64>,
+    /// How far the capture is to be read.
+    pub(super) at_s: Option<f64>,
 }
 
 impl Span {
-    fn of(args: &Args) -> Result<Self, Failure> {
-        if args.at.is_none() && args.from.is_none() && args.to.is_none() {
+    /// Places what was typed in the capture at `path`.
+    pub(super) fn of(
+        path: &Path,
+        at: Option<&When>,
+        from: Option<&When>,
+        to: Option<&When>,
+    ) -> Result<Self, Failure> {
+        if at.is_none() && from.is_none() && to.is_none() {
             return Ok(Self::default());
         }
-        let times = open(&args.capture)
+        let times = open(path)
             .and_then(|file| Ok(capture::read_times(file)?))
-            .with_context(|| format!("read the capture {}", args.capture.display()))?;
-        let seconds = |option: &str, when: &Option<When>| {
+            .with_context(|| format!("read the capture {}", path.display()))?;
+        let seconds = |option: &str, when: Option<&When>| {
             let resolve =
                 |it: &When| it.seconds(&times).map_err(|why| Failure::usage(format!("{option}: {why}")));
-            when.as_ref().map(resolve).transpose()
+            when.map(resolve).transpose()
         };
-        let from_s = seconds("--from", &args.from)?;
-        let to_s = seconds("--to", &args.to)?;
+        let from_s = seconds("--from", from)?;
+        let to_s = seconds("--to", to)?;
         // What survives a window is seen at its end, unless a later moment is asked for.
-        let at_s = seconds("--at", &args.at)?.or(to_s);
+        let at_s = seconds("--at", at)?.or(to_s);
         if let (Some(to_s), Some(at_s)) = (to_s, at_s)
             && at_s < to_s
         {
@@ -186,6 +199,10 @@ impl Span {
         // Up to the interval that is meant, whichever side of the time it ends on.
         let at_s = near(at_s).map(|it| times.times_s[it as usize]);
         Ok(Self { from_s, to_s, at_s })
+    }
+
+    pub(super) fn query(&self) -> Query {
+        Query { from_s: self.from_s, to_s: self.to_s, ..Query::default() }
     }
 }
 

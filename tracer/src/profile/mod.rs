@@ -1,5 +1,6 @@
 //! A capture's numbers with names, and questions put to them. Pure.
 
+mod difference;
 mod judge;
 mod process;
 mod site;
@@ -15,6 +16,7 @@ pub(crate) use self::tests::recording as sample_recording;
 use std::collections::BTreeMap;
 
 pub use self::{
+    difference::{Difference, Pair, Side},
     judge::Verdict,
     process::{Account, Outlook, Process},
     site::Site,

@@ -38,6 +38,8 @@ pub struct Site {
     /// Robust slope over the window.
     pub growth_bytes_per_s: f64,
     pub verdict: Verdict,
+    /// How far the live bytes moved in the second half of the window.
+    pub swing_bytes: i64,
     /// `complete`, or why the stack ends too early.
     pub stop: Arc<str>,
     pub(super) stack: u32,
@@ -78,6 +80,7 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
             oldest_s: oldest(&history.cohorts, window.from_s, window.at_s),
             growth_bytes_per_s: judge::slope(&times, &values),
             verdict: judge::verdict(to.live(), allocated.blocks, survivors.live.blocks, &times, &values),
+            swing_bytes: swing(&values[values.len() / 2..]),
             stop: Arc::clone(stack.map_or(&gone, |it| &it.stop)),
             stack: history.stack,
             frames: Vec::new(),
@@ -111,6 +114,10 @@ impl SiteHistory {
         };
         intervals.iter().map(&mut value).collect()
     }
+}
+
+fn swing(values: &[i64]) -> i64 {
+    values.iter().max().zip(values.iter().min()).map_or(0, |(max, min)| max - min)
 }
 
 /// The age at `at_s` of the oldest block that may have been born after `from_s`.

@@ -58,7 +58,7 @@ struct SiteJson<'a> {
 }
 
 #[derive(Serialize)]
-struct FrameJson<'a> {
+pub(super) struct FrameJson<'a> {
     function: Option<&'a str>,
     module: Option<&'a str>,
     build_id: Option<&'a str>,
@@ -178,18 +178,20 @@ fn site<'a>(profile: &'a Profile, site: &'a Site) -> SiteJson<'a> {
         verdict: site.verdict.to_string(),
         stack_complete: site.is_complete(),
         stack_stop: (!site.is_complete()).then_some(&site.stop),
-        frames: profile.stack(site).map(frame).collect(),
+        frames: profile.stack(site).map(FrameJson::of).collect(),
     }
 }
 
-fn frame(frame: &Frame) -> FrameJson<'_> {
-    FrameJson {
-        function: frame.function.as_deref(),
-        module: Some(&*frame.module).filter(|it| !it.is_empty()),
-        build_id: frame.build_id.as_deref(),
-        offset: frame.offset,
-        file: frame.file.as_deref(),
-        line: frame.line,
-        inlined: frame.inlined,
+impl<'a> FrameJson<'a> {
+    pub(super) fn of(frame: &'a Frame) -> Self {
+        Self {
+            function: frame.function.as_deref(),
+            module: Some(&*frame.module).filter(|it| !it.is_empty()),
+            build_id: frame.build_id.as_deref(),
+            offset: frame.offset,
+            file: frame.file.as_deref(),
+            line: frame.line,
+            inlined: frame.inlined,
+        }
     }
 }

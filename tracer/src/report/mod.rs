@@ -1,5 +1,6 @@
 //! Reports: one format per file. They read a [`Profile`] and write to any output.
 
+pub mod difference;
 mod folded;
 mod json;
 #[cfg(test)]

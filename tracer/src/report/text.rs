@@ -99,12 +99,7 @@ fn process(process: &Process, out: &mut dyn Write) -> io::Result<()> {
 /// Where the resident bytes went: parts that add up.
 fn account(account: &Account, out: &mut dyn Write) -> io::Result<()> {
     let mut line = |bytes: i64, what: &str| {
-        let sign = if bytes > 0 { "+" } else { "" };
-        if bytes == 0 {
-            Ok(())
-        } else {
-            writeln!(out, "         {:>12}  {what}", format!("{sign}{}", units::bytes(bytes)))
-        }
+        if bytes == 0 { Ok(()) } else { writeln!(out, "         {:>12}  {what}", units::change(bytes)) }
     };
     line(account.live_bytes, "live heap blocks, of the sites below")?;
     line(account.mapped_bytes, "mapped by the program itself (address space, in use or not)")?;
@@ -254,7 +249,7 @@ fn shorten(name: &str) -> String {
     }
 }
 
-fn frame(frame: &Frame, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn frame(frame: &Frame, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "       {}", shorten(&frame.label()))?;
     if let Some(file) = &frame.file {
         let name = file.rsplit('/').next().unwrap_or(file);

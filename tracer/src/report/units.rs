@@ -15,6 +15,12 @@ pub fn bytes(bytes: i64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// `+1.5 MiB`; a zero has no sign.
+pub fn change(change_bytes: i64) -> String {
+    let sign = if change_bytes > 0 { "+" } else { "" };
+    format!("{sign}{}", bytes(change_bytes))
+}
+
 /// `1,234,567`
 pub fn count(count: i64) -> String {
     let digits = count.unsigned_abs().to_string();
@@ -30,8 +36,7 @@ pub fn count(count: i64) -> String {
 
 /// `+3.0 KiB/s`; a zero has no sign.
 pub fn rate(bytes_per_s: f64) -> String {
-    let text = bytes(bytes_per_s.round() as i64);
-    if bytes_per_s.round() > 0.0 { format!("+{text}/s") } else { format!("{text}/s") }
+    format!("{}/s", change(bytes_per_s.round() as i64))
 }
 
 /// `3.2 s`, `4 min 5 s`, `2 h 3 min`
