@@ -50,6 +50,12 @@ impl Lab {
         Ok(program)
     }
 
+    /// Builds one of the tracer's examples.
+    pub(super) fn example(&self, name: &str) -> anyhow::Result<PathBuf> {
+        run(cargo(&root()).args(["build", "--release", "--package", "tracer", "--example", name]))?;
+        Ok(self.alloctrace.with_file_name("examples").join(name))
+    }
+
     /// A file of ours that is not there yet.
     pub(super) fn fresh(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.work.join(name);

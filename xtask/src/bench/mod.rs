@@ -3,6 +3,7 @@
 //! * [`micro`]: one malloc+free pair in a tight loop, below short and long call stacks
 //! * [`programs`]: whole programs from the distribution
 //! * [`lossless`]: whether a tight loop overruns the tracer
+//! * [`reports`]: what it costs to read a large capture
 //!
 //! [`tracer`] starts and stops what traces, [`pair`] is the program of the tight loop, [`workload`] the whole
 //! programs, [`group`] what they use, [`lab`] the place where all of it happens, [`stats`] medians and tables.
@@ -13,6 +14,7 @@ mod lossless;
 mod micro;
 mod pair;
 mod programs;
+mod reports;
 mod stats;
 mod tracer;
 mod workload;
@@ -39,7 +41,7 @@ pub(crate) struct Args {
     /// Shorter measurements and fewer rounds, to see that it works.
     #[arg(long)]
     quick: bool,
-    /// How many rounds [default: 7 of micro, 3 of programs; 2 with --quick].
+    /// How many rounds [default: 7 of micro, 3 of programs and reports; 2 with --quick].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
 }
@@ -52,6 +54,8 @@ enum Part {
     Programs,
     /// Whether a tight loop of a minute overruns the tracer.
     Lossless,
+    /// Every format of `report` on a capture of 50,000 sites and 1,000 intervals; needs no root.
+    Reports,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -71,6 +75,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if wanted(Part::Lossless) {
         results.insert("lossless".to_owned(), lossless::run(&lab)?);
+    }
+    if wanted(Part::Reports) {
+        results.insert("reports".to_owned(), reports::run(&lab, rounds(3))?);
     }
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&results)? + "\n";
