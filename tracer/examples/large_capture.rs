@@ -138,7 +138,7 @@ struct Program {
 
 impl Program {
     fn new() -> Self {
-        let mut heap = Heap::new(0, INTERVAL_NS);
+        let mut heap = Heap::new(0);
         let (name, time_ns) = ("server".into(), 0);
         heap.apply(&Event::Begin { process: PROCESS, time_ns, tgid: 4242, name, break_end: None });
         Self { heap, numbers: Numbers(1), blocks: Vec::new(), next_address: 0x7f00_0000_0000, time_ns: 0 }
