@@ -3,10 +3,9 @@
 //! Counters are totals, so an interval that does not name a site says that it is as before. A site with a
 //! thousand intervals of silence costs one point.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     CohortRow, EndRow, FrameRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow, Row, SiteRow,
@@ -37,8 +36,9 @@ pub struct Recording {
     pub end: Option<EndRow>,
     /// Intervals that were left out: all come after those that are here.
     pub later_intervals: usize,
-    frame_ids: HashMap<(u32, u64), u32>,
-    names: HashSet<Arc<str>>,
+    /// By module and offset.
+    frame_ids: FxHashMap<(u32, u64), u32>,
+    names: FxHashSet<Arc<str>>,
 }
 
 /// Frames, innermost first, as places in [`Recording::frames`].
@@ -107,7 +107,7 @@ impl Recording {
         match row {
             Row::Header(it) => self.header = it,
             Row::Module(it) => drop(self.modules.insert(it.id, it)),
-            Row::Stack(it) => self.add_stack(it),
+            Row::Stack(it) => self.add_stack(&it),
             Row::Process(it) => drop(self.processes.insert(it.id, it)),
             Row::Interval(it) => self.add_interval(it),
             Row::Mark(it) => self.marks.push(it),
@@ -116,24 +116,35 @@ impl Recording {
         }
     }
 
-    fn add_stack(&mut self, row: StackRow) {
-        let stop = self.share(&row.stop);
-        let frames = row.frames.into_iter().map(|it| self.frame_id(it)).collect();
-        self.stacks.insert(row.id, Stack { stop, frames });
+    fn add_stack(&mut self, row: &StackRow) {
+        let frames = row.frames.iter().map(|it| (it.module, it.offset, it.function.as_deref()));
+        self.add_frames(row.id, &row.stop, frames);
     }
 
-    fn frame_id(&mut self, mut frame: FrameRow) -> u32 {
-        let place = (frame.module, frame.offset);
-        if let Some(&id) = self.frame_ids.get(&place)
-            && self.frames[id as usize].function == frame.function
+    /// (module, offset, function), innermost first.
+    pub(super) fn add_frames<'a>(
+        &mut self,
+        id: u32,
+        stop: &str,
+        frames: impl Iterator<Item = (u32, u64, Option<&'a str>)>,
+    ) {
+        let stop = self.share(stop);
+        let frames =
+            frames.map(|(module, offset, function)| self.frame_id(module, offset, function)).collect();
+        self.stacks.insert(id, Stack { stop, frames });
+    }
+
+    fn frame_id(&mut self, module: u32, offset: u64, function: Option<&str>) -> u32 {
+        if let Some(&id) = self.frame_ids.get(&(module, offset))
+            && self.frames[id as usize].function.as_deref() == function
         {
             return id;
         }
-        // Clones of a function have many frames each.
-        frame.function = frame.function.map(|it| self.share(&it));
-        self.frames.push(frame);
+        // A function has many frames.
+        let function = function.map(|it| self.share(it));
+        self.frames.push(FrameRow { module, offset, function });
         let id = self.frames.len() as u32 - 1;
-        self.frame_ids.insert(place, id);
+        self.frame_ids.insert((module, offset), id);
         id
     }
 

@@ -8,25 +8,41 @@ use serde_json::{Map, Value, json};
 use super::{Options, words};
 use crate::{
     event::Loss,
-    profile::{Frame, Process, Profile, Site},
+    profile::{Frame, Moment, Process, Profile, Site},
 };
 
+/// One line for each process, site and moment: `less` and `grep` can deal with it, and indenting every frame would
+/// make it twice as large.
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &report(profile, options))?;
-    writeln!(out)
+    writeln!(out, "{{\n\"schema\":\"alloctrace.report/1\",")?;
+    member("capture", &capture(profile, options), out)?;
+    member("window", &json!({ "from_s": profile.from_s, "to_s": profile.to_s, "at_s": profile.at_s }), out)?;
+    list("processes", profile.processes.iter().map(process), out)?;
+    member("loss", &loss(profile), out)?;
+    member("totals", &totals(profile), out)?;
+    let top = options.top.unwrap_or(usize::MAX);
+    list("sites", profile.sites.iter().take(top).map(|it| site(profile, it)), out)?;
+    list("timeline", profile.timeline.iter().map(moment), out)?;
+    let marks: Vec<Value> =
+        profile.marks.iter().map(|it| json!({ "t_s": it.t_s, "label": it.label })).collect();
+    write!(out, "\"marks\":")?;
+    serde_json::to_writer(&mut *out, &marks)?;
+    writeln!(out, "\n}}")
 }
 
-#[derive(Serialize)]
-struct Report<'a> {
-    schema: &'static str,
-    capture: Value,
-    window: Value,
-    processes: Vec<Value>,
-    loss: Map<String, Value>,
-    totals: Value,
-    sites: Vec<SiteJson<'a>>,
-    timeline: Vec<Value>,
-    marks: Vec<Value>,
+fn member(name: &str, value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "\"{name}\":")?;
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out, ",")
+}
+
+fn list(name: &str, values: impl Iterator<Item = impl Serialize>, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "\"{name}\":[")?;
+    for (place, value) in values.enumerate() {
+        out.write_all(if place == 0 { b"\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut *out, &value)?;
+    }
+    writeln!(out, "],")
 }
 
 #[derive(Serialize)]
@@ -68,56 +84,43 @@ pub(super) struct FrameJson<'a> {
     inlined: bool,
 }
 
-fn report<'a>(profile: &'a Profile, options: &Options) -> Report<'a> {
+fn capture(profile: &Profile, options: &Options) -> Value {
     let header = &profile.header;
+    json!({
+        "path": options.path,
+        "started": header.started,
+        "duration_s": profile.duration_s,
+        "interval_s": header.interval_s,
+        "host": header.host,
+        "kernel": header.kernel,
+        "tool_version": header.tool_version,
+        "complete": profile.complete,
+    })
+}
+
+fn totals(profile: &Profile) -> Value {
     let (live, allocated, freed) = profile.totals();
-    Report {
-        schema: "alloctrace.report/1",
-        capture: json!({
-            "path": options.path,
-            "started": header.started,
-            "duration_s": profile.duration_s,
-            "interval_s": header.interval_s,
-            "host": header.host,
-            "kernel": header.kernel,
-            "tool_version": header.tool_version,
-            "complete": profile.complete,
-        }),
-        window: json!({ "from_s": profile.from_s, "to_s": profile.to_s, "at_s": profile.at_s }),
-        processes: profile.processes.iter().map(process).collect(),
-        loss: loss(profile),
-        totals: json!({
-            "live_bytes": live.bytes,
-            "live_blocks": live.blocks,
-            "allocated_bytes": allocated.bytes,
-            "allocated_blocks": allocated.blocks,
-            "freed_bytes": freed.bytes,
-            "freed_blocks": freed.blocks,
-            "unknown_frees": profile.unknown_frees(),
-            "live_error_bytes": profile.live_error().bytes,
-            "live_error_blocks": profile.live_error().blocks,
-        }),
-        sites: profile
-            .sites
-            .iter()
-            .take(options.top.unwrap_or(usize::MAX))
-            .map(|it| site(profile, it))
-            .collect(),
-        timeline: profile
-            .timeline
-            .iter()
-            .map(|it| {
-                json!({
-                    "t_s": it.t_s,
-                    "pid": it.pid,
-                    "live_bytes": it.live.bytes,
-                    "live_blocks": it.live.blocks,
-                    "rss_bytes": it.rss_bytes,
-                })
-            })
-            .collect(),
-        marks: profile.marks.iter().map(|it| json!({ "t_s": it.t_s, "label": it.label })).collect(),
-    }
+    json!({
+        "live_bytes": live.bytes,
+        "live_blocks": live.blocks,
+        "allocated_bytes": allocated.bytes,
+        "allocated_blocks": allocated.blocks,
+        "freed_bytes": freed.bytes,
+        "freed_blocks": freed.blocks,
+        "unknown_frees": profile.unknown_frees(),
+        "live_error_bytes": profile.live_error().bytes,
+        "live_error_blocks": profile.live_error().blocks,
+    })
+}
+
+fn moment(moment: &Moment) -> Value {
+    json!({
+        "t_s": moment.t_s,
+        "pid": moment.pid,
+        "live_bytes": moment.live.bytes,
+        "live_blocks": moment.live.blocks,
+        "rss_bytes": moment.rss_bytes,
+    })
 }
 
 fn process(process: &Process) -> Value {
