@@ -94,6 +94,8 @@ pub struct SiteState {
     pub freed: Cost,
     /// The highest live bytes at any moment.
     pub peak_bytes: i64,
+    /// Live bytes in places that blocks from before the attach had left.
+    pub reused_bytes: i64,
     /// What is live, by birth; oldest first. Neighbours are merged as they grow old.
     pub cohorts: Vec<Cohort>,
 }

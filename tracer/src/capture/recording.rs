@@ -84,6 +84,8 @@ pub struct Point {
     pub allocated: Cost,
     pub freed: Cost,
     pub peak_bytes: i64,
+    /// Live bytes in places that blocks from before the attach had left.
+    pub reused_bytes: i64,
 }
 
 impl Point {
@@ -179,6 +181,7 @@ impl Recording {
             allocated: Cost { bytes: row.allocated_bytes, blocks: row.allocated_blocks },
             freed: Cost { bytes: row.freed_bytes, blocks: row.freed_blocks },
             peak_bytes: row.peak_bytes,
+            reused_bytes: row.reused_bytes,
         });
         site.cohorts = row.cohorts;
     }

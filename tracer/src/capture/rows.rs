@@ -122,8 +122,16 @@ pub struct SiteRow {
     pub freed_bytes: i64,
     pub freed_blocks: i64,
     pub peak_bytes: i64,
+    /// Live bytes in places that blocks from before the attach had left; absent if none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reused_bytes: i64,
     /// What is live, by birth, oldest first.
     pub cohorts: Vec<CohortRow>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(count: &i64) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

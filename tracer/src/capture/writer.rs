@@ -92,6 +92,7 @@ impl<W: Write> Writer<W> {
             freed_bytes: site.freed.bytes,
             freed_blocks: site.freed.blocks,
             peak_bytes: site.peak_bytes,
+            reused_bytes: site.reused_bytes,
             cohorts: site.cohorts.iter().map(|it| self.cohort_row(it)).collect(),
         }
     }

@@ -218,6 +218,7 @@ fn site_state(id: SiteId, process: ProcessId, site: &Site, births: &Births) -> S
         allocated: site.allocated,
         freed: site.freed,
         peak_bytes: site.peak_bytes,
+        reused_bytes: site.reused_bytes,
         cohorts: cohorts.collect(),
     }
 }

@@ -3,7 +3,10 @@
 //! live = allocated − freed holds for every site after every event. What an event contradicts is
 //! settled in favour of the event, and counted.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -29,13 +32,33 @@ const MAX_LATEST_UNKNOWN: usize = 1 << 16;
 /// A block table that is more than this and mostly empty is made smaller between intervals.
 const SPARSE_BLOCKS: usize = 1 << 16;
 
+/// Places that blocks from before the attach have left. A cache of more entries than this that was full before
+/// the attach will look as if it grew by the rest.
+const MAX_VACATED: usize = 1 << 20;
+
+/// Blocks from glibc's `M_MMAP_THRESHOLD` (mallopt(3)) on have mappings of their own and no neighbours.
+const MAX_REACH_BYTES: u64 = 128 << 10;
+
 /// 16 bytes, 24 with the address: this is the memory that grows with the target's.
 #[derive(Clone, Copy, Debug)]
 struct Block {
-    size_bytes: u64,
+    /// User addresses have 47 bits; the highest says that the place was one of [`Process::vacated`].
+    size_and_place: u64,
     site: Slot,
     /// The interval in which it was allocated.
     birth: u32,
+}
+
+impl Block {
+    const REUSED: u64 = 1 << 63;
+
+    fn size_bytes(self) -> u64 {
+        self.size_and_place & !Self::REUSED
+    }
+
+    fn reused_bytes(self) -> u64 {
+        if self.size_and_place & Self::REUSED != 0 { self.size_bytes() } else { 0 }
+    }
 }
 
 const _: () = assert!(size_of::<(u64, Block)>() == 24);
@@ -56,6 +79,9 @@ pub(super) struct Process {
     began_ns: u64,
     pub(super) live: Cost,
     unknown_frees: u64,
+    /// Addresses at which a block from before the attach has been freed. What is allocated there since takes its
+    /// place: a cache that was full when we came frees one old entry for each new one, and does not grow.
+    vacated: BTreeSet<u64>,
     /// Time and thread of unknown frees, until they can no longer be of a thread's cache.
     latest_unknown: VecDeque<(u64, u8)>,
     arena_bytes: i64,
@@ -87,6 +113,7 @@ impl Process {
             began_ns: time_ns,
             live: Cost::default(),
             unknown_frees: 0,
+            vacated: BTreeSet::new(),
             latest_unknown: VecDeque::new(),
             arena_bytes: 0,
             break_end,
@@ -123,7 +150,12 @@ impl Process {
         cx: &mut Context,
     ) {
         let site = self.sites.find(Origin { kind: Kind::Heap, via }, stack, cx.stacks, cx.losses);
-        let block = Block { size_bytes, site, birth: cx.birth };
+        let place = if self.is_vacated(address, self.sites.largest_bytes(site).max(size_bytes)) {
+            Block::REUSED
+        } else {
+            0
+        };
+        let block = Block { size_and_place: size_bytes & !Block::REUSED | place, site, birth: cx.birth };
         if let Some(old) = self.blocks.insert(address, block) {
             self.close(old);
             // If one was waiting there already, nothing will tell the two apart.
@@ -131,7 +163,8 @@ impl Process {
                 cx.losses.add(Loss::LostFrees, 1);
             }
         }
-        self.open(site, cx.birth, Cost::block(size_bytes));
+        self.open(site, cx.birth, Cost::block(block.size_bytes()));
+        self.sites.reuse(site, block.reused_bytes() as i64);
     }
 
     #[inline]
@@ -139,12 +172,30 @@ impl Process {
         match self.blocks.remove(&address) {
             Some(block) => self.close(block),
             None => {
-                self.unknown_frees += 1;
+                self.vacate(address);
                 if self.latest_unknown.len() == MAX_LATEST_UNKNOWN {
                     self.latest_unknown.pop_front();
                 }
                 self.latest_unknown.push_back((time_ns, thread));
             }
+        }
+    }
+
+    /// Free neighbours become one, so that the start of a new block need not be that of an old one; but it lies inside
+    /// of one, and those of the same site were about as large.
+    #[inline]
+    fn is_vacated(&self, address: u64, block_bytes: u64) -> bool {
+        if self.vacated.is_empty() {
+            return false;
+        }
+        let reach = block_bytes.clamp(1, MAX_REACH_BYTES);
+        self.vacated.range((address + 1).saturating_sub(reach)..=address).next_back().is_some()
+    }
+
+    fn vacate(&mut self, address: u64) {
+        self.unknown_frees += 1;
+        if self.vacated.len() < MAX_VACATED {
+            self.vacated.insert(address);
         }
     }
 
@@ -176,7 +227,7 @@ impl Process {
         if old_address != 0 && !self.claim(old_address, started_ns) {
             match self.blocks.remove(&old_address) {
                 Some(block) => self.close(block),
-                None => self.unknown_frees += 1,
+                None => self.vacate(old_address),
             }
         }
         if address != 0 {
@@ -268,6 +319,7 @@ impl Process {
             began_ns: time_ns,
             live: self.live,
             unknown_frees: 0,
+            vacated: self.vacated.clone(),
             latest_unknown: VecDeque::new(),
             arena_bytes: self.arena_bytes,
             break_end: self.break_end,
@@ -316,9 +368,10 @@ impl Process {
 
     #[inline]
     fn close(&mut self, block: Block) {
-        let cost = Cost::block(block.size_bytes);
+        let cost = Cost::block(block.size_bytes());
         self.live -= cost;
         self.sites.free(block.site, block.birth, cost);
+        self.sites.reuse(block.site, -(block.reused_bytes() as i64));
     }
 
     fn cut(&mut self, range: Range) {
@@ -332,6 +385,7 @@ impl Process {
         losses.add(Loss::LostFrees, self.displaced.len() as u64);
         self.displaced = FxHashMap::default();
         self.blocks = FxHashMap::default();
+        self.vacated = BTreeSet::new();
         self.mappings = Mappings::default();
     }
 }

@@ -34,6 +34,10 @@ pub(super) struct Site {
     pub(super) allocated: Cost,
     pub(super) freed: Cost,
     pub(super) peak_bytes: i64,
+    /// Live bytes in places that blocks from before the attach had left.
+    pub(super) reused_bytes: i64,
+    /// Of any block so far.
+    largest_bytes: u64,
     pub(super) cohorts: Cohorts,
     /// It is in [`Sites::changed`].
     changed: bool,
@@ -76,6 +80,7 @@ impl Sites {
         let site = &mut self.list[slot.0 as usize];
         site.allocated += cost;
         site.peak_bytes = site.peak_bytes.max(site.live().bytes);
+        site.largest_bytes = site.largest_bytes.max(cost.bytes as u64);
         site.cohorts.add(birth, cost);
         site.own = true;
         self.mark_changed(slot);
@@ -87,6 +92,17 @@ impl Sites {
         site.freed += cost;
         site.cohorts.remove(birth, cost);
         self.mark_changed(slot);
+    }
+
+    #[inline]
+    pub(super) fn largest_bytes(&self, slot: Slot) -> u64 {
+        self.list[slot.0 as usize].largest_bytes
+    }
+
+    /// Of a block that was allocated or freed just now.
+    #[inline]
+    pub(super) fn reuse(&mut self, slot: Slot, bytes: i64) {
+        self.list[slot.0 as usize].reused_bytes += bytes;
     }
 
     /// Everything is freed at once. What was inherited and never named by an interval is forgotten:
@@ -101,6 +117,7 @@ impl Sites {
             let slot = Slot(at as u32);
             site.changed |= site.live() != Cost::default();
             site.freed = site.allocated;
+            site.reused_bytes = 0;
             site.cohorts.clear();
             if site.changed {
                 self.changed.push(slot);
@@ -148,6 +165,8 @@ impl Sites {
                 allocated: Cost::default(),
                 freed: Cost::default(),
                 peak_bytes: 0,
+                reused_bytes: 0,
+                largest_bytes: 0,
                 cohorts: Cohorts::default(),
                 changed: false,
                 own: false,

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Frame, Profile, Site, Verdict};
+use super::{Frame, Profile, Site};
 use crate::{cost::Cost, symbol::Places};
 
 /// What changed from `before` to `after`.
@@ -132,7 +132,7 @@ impl Side {
         self.allocated += site.allocated;
         self.freed += site.freed;
         self.growth_bytes_per_s += site.growth_bytes_per_s;
-        self.is_growing |= matches!(site.verdict, Verdict::Growing { .. });
+        self.is_growing |= site.is_growing();
         self.swing_bytes += site.swing_bytes;
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::cost::Cost;
+use crate::capture::Point;
 
 /// What a site looks like, from its slope and from what became of its blocks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub enum Verdict {
     Turnover,
     /// It holds what it got early on.
     Steady,
+    /// Its new blocks take the place of others that were made before the attach.
+    Replacing,
 }
 
 impl fmt::Display for Verdict {
@@ -29,6 +31,7 @@ impl fmt::Display for Verdict {
             }
             Self::Turnover => write!(out, "steady, in changing blocks"),
             Self::Steady => write!(out, "steady"),
+            Self::Replacing => write!(out, "steady: its blocks take the place of older ones"),
         }
     }
 }
@@ -62,15 +65,16 @@ pub(super) fn slope(times: &[f64], values: &[i64]) -> f64 {
 }
 
 /// The verdict from the whole history and from its last half: what has stopped growing does not leak.
-/// `live` is everything that the site holds at the end; of the `allocated_blocks` of the window `kept_blocks`
+/// `end` is the site at the end; of the `allocated_blocks` of the window `kept_blocks`
 /// are live.
 pub(super) fn verdict(
-    live: Cost,
+    end: &Point,
     allocated_blocks: i64,
     kept_blocks: i64,
     times: &[f64],
     values: &[i64],
 ) -> Verdict {
+    let live = end.live();
     if live.blocks <= 0 {
         return Verdict::Freed;
     }
@@ -85,6 +89,8 @@ pub(super) fn verdict(
     let kept = kept_blocks as f64 / allocated_blocks.max(1) as f64;
     if grows(times, values, GROWTH_SHARE) && grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0) {
         Verdict::Growing { kept }
+    } else if end.reused_bytes * 2 > live.bytes {
+        Verdict::Replacing
     } else if allocated_blocks > 0 && kept < TURNOVER_SHARE {
         Verdict::Turnover
     } else {
@@ -95,6 +101,7 @@ pub(super) fn verdict(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cost::Cost;
 
     #[test]
     fn the_slope_is_that_of_most_pairs() {
@@ -108,7 +115,8 @@ mod tests {
     fn check(history: &[i64], allocated_blocks: i64, live_blocks: i64, expected: Verdict) {
         let times: Vec<f64> = (0..history.len()).map(|it| it as f64).collect();
         let live = Cost { bytes: *history.last().unwrap(), blocks: live_blocks };
-        assert_eq!(verdict(live, allocated_blocks, live_blocks, &times, history), expected);
+        let end = Point { allocated: live, ..Point::default() };
+        assert_eq!(verdict(&end, allocated_blocks, live_blocks, &times, history), expected);
     }
 
     #[test]
@@ -120,6 +128,14 @@ mod tests {
     fn a_cache_that_is_full_is_steady() {
         check(&[0, 50, 100, 100, 100, 100, 100, 100], 4, 4, Verdict::Steady);
         check(&[0, 50, 100, 100, 100, 101, 100, 100], 40, 4, Verdict::Turnover);
+    }
+
+    #[test]
+    fn blocks_in_the_place_of_older_ones_are_no_growth() {
+        let live = Cost { bytes: 100, blocks: 10 };
+        let end = Point { allocated: live, reused_bytes: 90, ..Point::default() };
+        let found = verdict(&end, 10, 10, &[0.0, 1.0, 2.0, 3.0], &[0, 10, 10, 10]);
+        assert_eq!(found, Verdict::Replacing);
     }
 
     #[test]

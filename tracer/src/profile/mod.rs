@@ -196,7 +196,11 @@ fn sort(sites: &mut [Site], by: Sort) {
     match by {
         Sort::Bytes => sites.sort_by_key(|it| (-it.live.bytes, -it.live.blocks, it.id)),
         Sort::Blocks => sites.sort_by_key(|it| (-it.live.blocks, -it.live.bytes, it.id)),
-        Sort::Growth => sites.sort_by(|a, b| b.growth_bytes_per_s.total_cmp(&a.growth_bytes_per_s)),
+        // What grows to the end comes before what merely moved.
+        Sort::Growth => sites.sort_by(|a, b| {
+            let by_rate = || b.growth_bytes_per_s.total_cmp(&a.growth_bytes_per_s);
+            b.is_growing().cmp(&a.is_growing()).then_with(by_rate)
+        }),
         Sort::Age => sites.sort_by(|a, b| b.oldest_s.unwrap_or(-1.0).total_cmp(&a.oldest_s.unwrap_or(-1.0))),
     }
 }

@@ -1,6 +1,6 @@
 //! A traced process: where its resident memory went, and what that looks like.
 
-use super::{Site, Verdict, window::Window};
+use super::{Site, window::Window};
 use crate::capture::{ProcessRow, Recording, Sample};
 
 /// A traced process in the window.
@@ -130,10 +130,7 @@ const MIN_SAMPLES: usize = 3;
 
 fn outlook(samples: &[Sample], account: Option<Account>, sites: &[&Site]) -> Outlook {
     let Some(account) = account.filter(|_| samples.len() >= MIN_SAMPLES) else { return Outlook::TooShort };
-    let growing = || {
-        let grows = |it: &&&Site| matches!(it.verdict, Verdict::Growing { .. });
-        sites.iter().filter(grows).filter(|it| it.change.bytes > 0)
-    };
+    let growing = || sites.iter().filter(|it| it.is_growing() && it.change.bytes > 0);
     let grown_bytes: i64 = growing().filter(|it| &*it.kind == "heap").map(|it| it.change.bytes).sum();
     let grown_sites = growing().filter(|it| &*it.kind == "heap").count();
     let mapped_bytes: i64 = growing().filter(|it| &*it.kind == "mmap").map(|it| it.change.bytes).sum();

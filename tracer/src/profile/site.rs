@@ -35,7 +35,9 @@ pub struct Site {
     pub peak_bytes: i64,
     /// How long the oldest live block of the window has been live.
     pub oldest_s: Option<f64>,
-    /// Robust slope over the window.
+    /// Live bytes in places that blocks from before the attach had left.
+    pub reused_bytes: i64,
+    /// Robust slope over the window, of what did not merely take the place of blocks from before the attach.
     pub growth_bytes_per_s: f64,
     pub verdict: Verdict,
     /// How far the live bytes moved in the second half of the window.
@@ -78,8 +80,9 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
             change: to.live() - from.live(),
             peak_bytes: to.peak_bytes,
             oldest_s: oldest(&history.cohorts, window.from_s, window.at_s),
+            reused_bytes: to.reused_bytes,
             growth_bytes_per_s: judge::slope(&times, &values),
-            verdict: judge::verdict(to.live(), allocated.blocks, survivors.live.blocks, &times, &values),
+            verdict: judge::verdict(&to, allocated.blocks, survivors.live.blocks, &times, &values),
             swing_bytes: swing(&values[values.len() / 2..]),
             stop: Arc::clone(stack.map_or(&gone, |it| &it.stop)),
             stack: history.stack,
@@ -102,13 +105,13 @@ fn steps(window: &Window) -> Vec<u32> {
 }
 
 impl SiteHistory {
-    /// Live bytes at the ends of `intervals`, which are in order.
+    /// Live bytes in places of their own at the ends of `intervals`, which are in order.
     fn along(&self, intervals: &[u32]) -> Vec<i64> {
         let mut points = self.points.iter().peekable();
         let mut live_bytes = 0;
         let mut value = |interval: &u32| {
             while let Some(point) = points.next_if(|it| it.interval <= *interval) {
-                live_bytes = point.live().bytes;
+                live_bytes = point.live().bytes - point.reused_bytes;
             }
             live_bytes
         };
@@ -127,6 +130,10 @@ fn oldest(cohorts: &[CohortRow], from_s: f64, at_s: f64) -> Option<f64> {
 }
 
 impl Site {
+    pub fn is_growing(&self) -> bool {
+        matches!(self.verdict, Verdict::Growing { .. })
+    }
+
     pub fn is_complete(&self) -> bool {
         &*self.stop == "complete"
     }

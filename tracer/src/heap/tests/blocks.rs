@@ -219,3 +219,24 @@ fn a_thread_that_ends_empties_its_cache() {
         "#]],
     );
 }
+
+#[test]
+fn a_block_in_the_place_of_one_from_before_is_told_apart() {
+    let mut heap = heap();
+    apply(
+        &mut heap,
+        "
+        begin 10 app
+        stack #1 cache
+        free  10 0x1000
+        alloc 10 0x1000 64B #1
+        alloc 10 0x1040 8B #1
+        ",
+    );
+    let reused = |heap: &mut crate::heap::Heap| heap.interval(SECOND).sites[0].reused_bytes;
+    assert_eq!(reused(&mut heap), 64, "and not the neighbour above");
+    apply(&mut heap, "stack #1 cache\n free 10 0x1000\n alloc 10 0x1000 16B #1");
+    assert_eq!(reused(&mut heap), 16, "the place stays what it was");
+    apply(&mut heap, "free 10 0x1000");
+    assert_eq!(reused(&mut heap), 0);
+}
