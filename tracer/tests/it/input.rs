@@ -217,13 +217,13 @@ fn elf32() -> Vec<u8> {
 #[test]
 fn a_capture_that_is_missing() {
     let path = scratch("missing").join("capture.jsonl.zst");
-    assert_refused(&Report::try_read(&path), &[ERROR], &[as_text(&path), "No such file"]);
+    assert_refused(&Report::try_read(&path, &[]), &[ERROR], &[as_text(&path), "No such file"]);
 }
 
 #[test]
 fn a_directory_as_a_capture() {
     let path = scratch("directory");
-    assert_refused(&Report::try_read(&path), &[ERROR], &[as_text(&path)]);
+    assert_refused(&Report::try_read(&path, &[]), &[ERROR], &[as_text(&path)]);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn files_that_are_no_captures() {
     for (name, bytes) in contents {
         let path = directory.join(name);
         std::fs::write(&path, bytes).expect("write a file");
-        assert_refused(&Report::try_read(&path), &[ERROR], &[as_text(&path)]);
+        assert_refused(&Report::try_read(&path, &[]), &[ERROR], &[as_text(&path)]);
     }
 }
 
@@ -263,7 +263,7 @@ fn a_capture_cut_off_anywhere() {
     for part in 1..20 {
         let length = whole.len() * part / 20;
         std::fs::write(&path, &whole[..length]).expect("write a file");
-        let ended = Report::try_read(&path);
+        let ended = Report::try_read(&path, &[]);
         if ended.code == Some(0) {
             let report = Report::read(&path);
             assert!(!report.capture.complete, "cut at {length} of {}: it says so", whole.len());
@@ -294,7 +294,7 @@ fn a_capture_damaged_in_the_middle() {
         }
         std::fs::write(&path, bytes).expect("write a file");
         // What cannot be trusted is refused; it is never read as if nothing were wrong.
-        assert_refused(&Report::try_read(&path), &[ERROR], &[as_text(&path)]);
+        assert_refused(&Report::try_read(&path, &[]), &[ERROR], &[as_text(&path)]);
     }
 }
 
@@ -308,7 +308,7 @@ fn capture() -> &'static Path {
         target.next_line();
         let tracer = Tracer::attach(target.pid(), &path, &["-i", "50ms"]);
         let has_history = || {
-            let ended = Report::try_read(&path);
+            let ended = Report::try_read(&path, &[]);
             let report: Report =
                 (ended.code == Some(0)).then(|| serde_json::from_str(&ended.output).ok())??;
             (report.timeline.len() >= 20).then_some(())

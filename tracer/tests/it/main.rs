@@ -11,4 +11,5 @@ mod program;
 mod report;
 mod tracer;
 mod truth;
+mod windows;
 mod workload;

@@ -147,7 +147,7 @@ fn kill(directory: &Path, pid: u32, mut work: impl FnMut()) {
 
 /// How many points in time a capture has, if it can be read already.
 fn intervals(capture: &Path) -> Option<usize> {
-    let ended = Report::try_read(capture);
+    let ended = Report::try_read(capture, &[]);
     let report: Report = (ended.code == Some(0)).then(|| serde_json::from_str(&ended.output).ok())??;
     Some(report.timeline.len())
 }

@@ -16,7 +16,11 @@ pub(crate) struct Report {
     pub(crate) totals: Totals,
     pub(crate) sites: Vec<Site>,
     pub(crate) timeline: Vec<Moment>,
+    pub(crate) marks: Vec<Mark>,
 }
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Mark {}
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Capture {
@@ -57,6 +61,8 @@ pub(crate) struct Site {
     pub(crate) allocated_blocks: i64,
     pub(crate) freed_bytes: i64,
     pub(crate) freed_blocks: i64,
+    pub(crate) live_error_bytes: i64,
+    pub(crate) change_bytes: i64,
     pub(crate) growth_bytes_per_s: f64,
     pub(crate) stack_complete: bool,
     #[serde(default)]
@@ -80,7 +86,12 @@ pub(crate) struct Moment {
 impl Report {
     /// Reads a capture by `alloctrace report`, which must succeed.
     pub(crate) fn read(capture: &Path) -> Self {
-        let ended = Self::try_read(capture);
+        Self::of(capture, &[])
+    }
+
+    /// The same with further options.
+    pub(crate) fn of(capture: &Path, options: &[&str]) -> Self {
+        let ended = Self::try_read(capture, options);
         assert_eq!(ended.code, Some(0), "report of {}:\n{}", capture.display(), ended.errors);
         let report: Self = serde_json::from_str(&ended.output).unwrap_or_else(|error| {
             panic!("the report of {} is not as promised: {error}\n{}", capture.display(), ended.output)
@@ -90,9 +101,9 @@ impl Report {
         report
     }
 
-    pub(crate) fn try_read(capture: &Path) -> Ended {
+    pub(crate) fn try_read(capture: &Path, options: &[&str]) -> Ended {
         let mut arguments = vec!["report".into(), capture.as_os_str().to_owned()];
-        arguments.extend(["--format".into(), "json".into()]);
+        arguments.extend(["--format", "json"].iter().chain(options).map(Into::into));
         alloctrace_says(arguments)
     }
 
