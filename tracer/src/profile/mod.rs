@@ -47,6 +47,8 @@ pub struct Profile {
     /// In the order of the query.
     pub sites: Vec<Site>,
     pub stacks: Stacks,
+    /// Places of the sites that grow fastest to the end.
+    suspects: Vec<usize>,
     /// Sites that the query left out.
     pub other_sites: usize,
     /// In the window.
@@ -108,6 +110,7 @@ impl Profile {
             processes: Vec::new(),
             sites: Vec::new(),
             stacks: Stacks::default(),
+            suspects: Vec::new(),
             other_sites: 0,
             timeline: Vec::new(),
             marks: recording.marks.clone(),
@@ -135,7 +138,10 @@ impl Profile {
         sites.retain(|it| is_wanted(it.pid) && query.admits(it));
         self.other_sites = all_sites - sites.len();
         sort(&mut sites, query.sort);
-        self.stacks = Stacks::of(recording, sites.iter_mut().take(shown_sites));
+        self.suspects = suspects(&sites);
+        let is_shown = |place: usize| place < shown_sites || self.suspects.contains(&place);
+        let shown = sites.iter_mut().enumerate().filter(|(place, _)| is_shown(*place)).map(|(_, it)| it);
+        self.stacks = Stacks::of(recording, shown);
         let events = sites.iter().map(|it| (it.allocated.blocks + it.freed.blocks) as u64).sum();
         self.grade = Grade::of(&self.losses, events, &sites);
         self.sites = sites;
@@ -175,6 +181,11 @@ impl Profile {
         site.frames.iter().map(|it| self.stacks.frame(*it))
     }
 
+    /// The sites of the heap that grow to the end, fastest first: at most three, which is what fits in a headline.
+    pub fn suspects(&self) -> impl Iterator<Item = &Site> {
+        self.suspects.iter().filter_map(|it| self.sites.get(*it))
+    }
+
     /// By how much the live bytes of all sites may be wrong.
     pub fn live_error(&self) -> Cost {
         self.sites.iter().map(|it| it.live_error).sum()
@@ -190,6 +201,17 @@ impl Query {
             && (self.older_s.is_none() || bytes > 0)
     }
 }
+
+fn suspects(sites: &[Site]) -> Vec<usize> {
+    let is_suspect = |place: &usize| sites[*place].is_growing() && &*sites[*place].kind == "heap";
+    let mut places: Vec<usize> = (0..sites.len()).filter(is_suspect).collect();
+    let rate = |place: usize| sites[place].growth_bytes_per_s;
+    places.sort_by(|a, b| rate(*b).total_cmp(&rate(*a)));
+    places.truncate(MAX_SUSPECTS);
+    places
+}
+
+const MAX_SUSPECTS: usize = 3;
 
 fn sort(sites: &mut [Site], by: Sort) {
     // Equal ones in the order of their first appearance, so that a report is the same every time.

@@ -32,6 +32,24 @@ impl Frame {
         }
     }
 
+    /// Inlined code of the Rust standard library and what it is built from: ten such frames may lie between an
+    /// allocation and the function that wanted it.
+    pub fn is_plumbing(&self) -> bool {
+        const SOURCES: [&str; 2] = ["/rustc/", "/rust/deps/"];
+        self.inlined && self.file.as_ref().is_some_and(|file| SOURCES.iter().any(|it| file.starts_with(it)))
+    }
+
+    /// A function of the standard libraries of C++ and Rust, by name: it allocates for whoever called it.
+    pub fn is_library(&self) -> bool {
+        const PREFIXES: [&str; 7] =
+            ["alloc::", "core::", "std::", "hashbrown::", "operator new", "__gnu_cxx::", "__rust_"];
+        // `<alloc::vec::Vec<T> as …>` and `void std::vector<…>` too.
+        let is_of = |name: &str| PREFIXES.iter().any(|it| name.starts_with(it));
+        self.function.as_deref().is_some_and(|name| {
+            is_of(name.trim_start_matches('<')) || name.strip_prefix("void ").is_some_and(is_of)
+        })
+    }
+
     /// The last part of the module's path.
     pub fn module_name(&self) -> &str {
         match self.module.rsplit('/').next() {

@@ -54,6 +54,7 @@ fn text() {
             trust    B: every number is exact; stacks that end early hold under 1 % of the live bytes
                      1 truncated_stacks: distinct stacks of more than 127 frames
                      5 unknown frees: of blocks from before the tracing began
+            suspects     +100 B/s  push < leak < main
 
             Heap: who holds the memory
 

@@ -35,6 +35,7 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     }
     totals(profile, out)?;
     trust(profile, out)?;
+    suspects(profile, out)?;
     let top = options.top.unwrap_or(TOP);
     let heap: Vec<&Site> =
         profile.sites.iter().filter(|it| &*it.kind == "heap" && it.live.bytes > 0).collect();
@@ -165,6 +166,16 @@ fn trust(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// Where to look first, whatever the order of the sites below: a slow leak can hold less than any cache.
+fn suspects(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+    for (place, site) in profile.suspects().enumerate() {
+        let title = if place == 0 { "suspects" } else { "" };
+        let rate = units::rate(site.growth_bytes_per_s);
+        writeln!(out, "{title:<8} {rate:>12}  {}", words::headline(profile, site))?;
+    }
+    Ok(())
+}
+
 fn section(
     profile: &Profile,
     title: &str,
@@ -219,7 +230,7 @@ fn site(
         write!(out, " in process {}", site.pid)?;
     }
     writeln!(out)?;
-    let frames: Vec<&Frame> = profile.stack(site).filter(|it| !is_plumbing(it)).collect();
+    let frames: Vec<&Frame> = profile.stack(site).filter(|it| !it.is_plumbing()).collect();
     for frame in frames.iter().take(MAX_FRAMES) {
         self::frame(frame, out)?;
     }
@@ -232,25 +243,11 @@ fn site(
     Ok(())
 }
 
-/// Inlined code of the Rust standard library and what it is built from: ten such frames may lie between an
-/// allocation and the function that wanted it. JSON has them all.
-fn is_plumbing(frame: &Frame) -> bool {
-    const SOURCES: [&str; 2] = ["/rustc/", "/rust/deps/"];
-    frame.inlined && frame.file.as_ref().is_some_and(|file| SOURCES.iter().any(|it| file.starts_with(it)))
-}
-
 /// Names of generic functions can fill a page.
 const MAX_NAME_CHARS: usize = 120;
 
-fn shorten(name: &str) -> String {
-    match name.char_indices().nth(MAX_NAME_CHARS) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name.to_owned(),
-    }
-}
-
 pub(super) fn frame(frame: &Frame, out: &mut dyn Write) -> io::Result<()> {
-    write!(out, "       {}", shorten(&frame.label()))?;
+    write!(out, "       {}", words::shorten(&frame.label(), MAX_NAME_CHARS))?;
     if let Some(file) = &frame.file {
         let name = file.rsplit('/').next().unwrap_or(file);
         match frame.line {

@@ -1,7 +1,10 @@
 //! What named things mean, in words for the reader.
 
 use super::units;
-use crate::{event::Loss, profile::Outlook};
+use crate::{
+    event::Loss,
+    profile::{Frame, Outlook, Profile, Site},
+};
 
 /// What a loss means for the reader.
 pub fn explain(loss: Loss) -> &'static str {
@@ -61,5 +64,28 @@ pub fn outlook(outlook: Outlook) -> String {
             "growing by {} outside of heap and mappings: stacks, files, or memory from before that is touched now",
             units::bytes(change_bytes)
         ),
+    }
+}
+
+/// Functions of a headline.
+const HEADLINE_FRAMES: usize = 3;
+
+/// Enough to recognise a function that is a page long.
+const HEADLINE_CHARS: usize = 60;
+
+/// A stack in one line: `push < on_event < serve`, from the first function that belongs to the program.
+pub fn headline(profile: &Profile, site: &Site) -> String {
+    let own: Vec<&Frame> = profile.stack(site).filter(|it| !it.is_plumbing() && !it.is_library()).collect();
+    let frames = if own.is_empty() { profile.stack(site).collect() } else { own };
+    let names = frames.iter().take(HEADLINE_FRAMES).map(|it| shorten(&it.label(), HEADLINE_CHARS));
+    let names: Vec<String> = names.collect();
+    if names.is_empty() { "(no stack)".to_owned() } else { names.join(" < ") }
+}
+
+/// At most `chars` of it.
+pub fn shorten(name: &str, chars: usize) -> String {
+    match name.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
     }
 }
