@@ -36,8 +36,11 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Points that a slope needs to mean anything.
-const MIN_POINTS: usize = 3;
+/// Fewer points cannot be told from chance: three of them rise one time in six.
+const MIN_POINTS: usize = 4;
+
+/// A trend is taken for one if chance makes it less often than one time in twenty (one-sided normal deviate).
+const TREND_DEVIATE: f64 = 1.645;
 
 /// A site that has grown by less than this share of what it holds, over the whole window, is steady.
 const GROWTH_SHARE: f64 = 0.1;
@@ -64,6 +67,18 @@ pub(super) fn slope(times: &[f64], values: &[i64]) -> f64 {
     *median
 }
 
+/// Whether more pairs of points rise than chance explains (Mann 1945, Kendall 1975). A site that is filled and emptied
+/// in turns has a slope that depends on when it was looked at; it has no trend.
+fn has_trend(values: &[i64]) -> bool {
+    let pairs =
+        values.iter().enumerate().flat_map(|(at, later)| values[..at].iter().map(move |it| (it, later)));
+    let score: i64 = pairs.map(|(earlier, later)| (later - earlier).signum()).sum();
+    let count = values.len() as f64;
+    let variance = count * (count - 1.0) * (2.0 * count + 5.0) / 18.0;
+    // Less one, for the score goes in steps.
+    (score - 1) as f64 >= TREND_DEVIATE * variance.sqrt()
+}
+
 /// The verdict from the whole history and from its last half: what has stopped growing does not leak.
 /// `end` is the site at the end; of the `allocated_blocks` of the window `kept_blocks`
 /// are live.
@@ -87,7 +102,10 @@ pub(super) fn verdict(
         slope(times, values) * span_s(times) > share * live.bytes as f64
     };
     let kept = kept_blocks as f64 / allocated_blocks.max(1) as f64;
-    if grows(times, values, GROWTH_SHARE) && grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0) {
+    if has_trend(values)
+        && grows(times, values, GROWTH_SHARE)
+        && grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0)
+    {
         Verdict::Growing { kept }
     } else if end.reused_bytes * 2 > live.bytes {
         Verdict::Replacing
@@ -122,6 +140,12 @@ mod tests {
     #[test]
     fn a_leak_grows_to_the_end() {
         check(&[0, 10, 20, 30, 40, 50], 5, 5, Verdict::Growing { kept: 1.0 });
+    }
+
+    #[test]
+    fn what_is_filled_and_emptied_in_turns_does_not_grow() {
+        check(&[10, 90, 20, 80, 15, 95, 30, 100], 99, 5, Verdict::Turnover);
+        check(&[10, 30, 20, 40, 30, 50, 40, 60], 9, 9, Verdict::Growing { kept: 1.0 });
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Process {
             unknown_frees: last.unknown_frees - start.unknown_frees,
             arena_bytes: last.arena_bytes,
             account,
-            outlook: outlook(inside, account, &own),
+            outlook: outlook(inside, &start, window.to_s - window.from_s, account, &own),
         }
     }
 }
@@ -126,29 +126,36 @@ impl Account {
 }
 
 /// Intervals without which nothing is said.
-const MIN_SAMPLES: usize = 3;
+const MIN_SAMPLES: usize = 4;
 
-fn outlook(samples: &[Sample], account: Option<Account>, sites: &[&Site]) -> Outlook {
+fn outlook(
+    samples: &[Sample],
+    start: &Sample,
+    span_s: f64,
+    account: Option<Account>,
+    sites: &[&Site],
+) -> Outlook {
     let Some(account) = account.filter(|_| samples.len() >= MIN_SAMPLES) else { return Outlook::TooShort };
-    let growing = || sites.iter().filter(|it| it.is_growing() && it.change.bytes > 0);
-    let grown_bytes: i64 = growing().filter(|it| &*it.kind == "heap").map(|it| it.change.bytes).sum();
-    let grown_sites = growing().filter(|it| &*it.kind == "heap").count();
-    let mapped_bytes: i64 = growing().filter(|it| &*it.kind == "mmap").map(|it| it.change.bytes).sum();
+    // By the slope: the last moment may have been a high one.
+    let grown = |it: &Site| it.change.bytes.min((it.growth_bytes_per_s * span_s) as i64).max(0);
+    let growing = |kind: &'static str| sites.iter().filter(move |it| it.is_growing() && &*it.kind == kind);
+    let grown_bytes: i64 = growing("heap").map(|it| grown(it)).sum();
+    let mapped_bytes: i64 = growing("mmap").map(|it| grown(it)).sum();
     // What is kept beyond the blocks can be resident only as far as RSS reaches.
     let held_bytes = account.change_bytes.max(0);
-    let retained_bytes = account.retained_bytes.min(held_bytes);
+    let retained_bytes = mostly_retained_bytes(samples, start, account.mapped_bytes).min(held_bytes);
     let shows_bytes = ((account.before_bytes + held_bytes) / SHOWS_SHARE).max(SHOWS_BYTES);
     let shows = |bytes: i64| bytes >= shows_bytes;
     // The larger part of what happened, first the one that can be acted on.
     let is_most = |bytes: i64| shows(bytes) && bytes * 2 >= held_bytes;
     if is_most(grown_bytes) {
-        Outlook::Growing { sites: grown_sites, change_bytes: grown_bytes }
+        Outlook::Growing { sites: growing("heap").count(), change_bytes: grown_bytes }
     } else if is_most(retained_bytes) {
         Outlook::Fragmented { retained_bytes, live_bytes: account.live_bytes }
     } else if is_most(mapped_bytes.min(held_bytes)) {
         Outlook::Mapping { change_bytes: mapped_bytes }
     } else if shows(grown_bytes) {
-        Outlook::Growing { sites: grown_sites, change_bytes: grown_bytes }
+        Outlook::Growing { sites: growing("heap").count(), change_bytes: grown_bytes }
     } else if shows(account.live_bytes.min(held_bytes)) {
         Outlook::Settled { change_bytes: held_bytes }
     } else if is_most(account.rest_bytes) && account.before_bytes > 0 {
@@ -156,4 +163,15 @@ fn outlook(samples: &[Sample], account: Option<Account>, sites: &[&Site]) -> Out
     } else {
         Outlook::Steady
     }
+}
+
+/// As [`Account::retained_bytes`], as the median of the last half of the samples: what a program holds for the moment
+/// in which one was taken is not held for long.
+fn mostly_retained_bytes(samples: &[Sample], start: &Sample, mapped_bytes: i64) -> i64 {
+    let retained = |it: &Sample| {
+        (it.arena_bytes - start.arena_bytes) - (it.live.bytes - start.live.bytes - mapped_bytes)
+    };
+    let mut late: Vec<i64> = samples[samples.len() / 2..].iter().map(retained).collect();
+    let middle = late.len() / 2;
+    *late.select_nth_unstable(middle).1
 }
