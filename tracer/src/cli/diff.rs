@@ -95,7 +95,7 @@ fn profile(args: &Args, path: &std::path::Path) -> Result<Profile, Failure> {
 
 fn write(args: &Args, difference: &Difference, out: impl Write) -> io::Result<()> {
     let paths = Paths { before: args.before.display().to_string(), after: args.after.display().to_string() };
-    let options = Options { path: paths.after.clone(), top: args.top };
+    let options = Options { path: paths.after.clone(), top: args.top, ..Options::default() };
     let mut out = BufWriter::new(out);
     match args.format {
         FormatName::Text => difference::write_text(difference, &paths, &options, &mut out)?,

@@ -25,7 +25,8 @@ use crate::{
 #[command(after_help = "Examples:\n  alloctrace report app.jsonl.zst --sort growth -T 20\n  \
     alloctrace report app.jsonl.zst --from mark:1 --to mark:2\n  \
     alloctrace report app.jsonl.zst --format json | jq '.sites[0]'\n  \
-    alloctrace report app.jsonl.zst --format folded -o app.folded")]
+    alloctrace report app.jsonl.zst --format folded -o app.folded\n  \
+    alloctrace report app.jsonl.zst --format html -o app.html")]
 pub(super) struct Args {
     capture: PathBuf,
     #[arg(long, value_enum, default_value_t = FormatName::Text)]
@@ -71,6 +72,8 @@ enum FormatName {
     Json,
     /// One line a stack, for flamegraph tools.
     Folded,
+    /// A page for a browser, in one file that works offline.
+    Html,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -104,6 +107,7 @@ impl Args {
             FormatName::Text => Format::Text,
             FormatName::Json => Format::Json,
             FormatName::Folded => Format::Folded,
+            FormatName::Html => Format::Html,
         }
     }
 
@@ -126,9 +130,14 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let options = Options { path: args.capture.display().to_string(), top: args.top };
+    let mut options =
+        Options { path: args.capture.display().to_string(), top: args.top, ..Options::default() };
     let span = Span::of(&args.capture, args.at.as_ref(), args.from.as_ref(), args.to.as_ref())?;
-    let query = args.query(&span);
+    let mut query = args.query(&span);
+    if args.format() == Format::Html {
+        // It holds the whole recording, and lets the reader choose another window.
+        (options.from_s, options.to_s) = (query.from_s.take(), query.to_s.take());
+    }
     let recording = read(&args.capture, span.at_s)?;
     let profile = profile(&recording, &query, args.format().shown_sites(&options));
     if let Some(pid) = args.pid
@@ -137,10 +146,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         return Err(Failure::target_gone(format!("{} holds no process with pid {pid}", options.path)));
     }
     match &args.output {
-        None => write(args.format(), &profile, &options, io::stdout().lock())?,
+        None => write(args.format(), &recording, &profile, &options, io::stdout().lock())?,
         Some(path) => {
             let file = File::create(path).with_context(|| format!("create the report {}", path.display()))?;
-            write(args.format(), &profile, &options, file)
+            write(args.format(), &recording, &profile, &options, file)
                 .with_context(|| format!("write the report {}", path.display()))?;
         }
     }
@@ -208,9 +217,10 @@ impl Span {
 
 /// What `record` says at its end: the report of the capture that was just written.
 pub(super) fn summary(path: &Path) -> Result<Grade, Failure> {
-    let options = Options { path: path.display().to_string(), top: None };
-    let profile = profile(&read(path, None)?, &Query::default(), Format::Text.shown_sites(&options));
-    write(Format::Text, &profile, &options, io::stdout().lock())?;
+    let options = Options { path: path.display().to_string(), ..Options::default() };
+    let recording = read(path, None)?;
+    let profile = profile(&recording, &Query::default(), Format::Text.shown_sites(&options));
+    write(Format::Text, &recording, &profile, &options, io::stdout().lock())?;
     Ok(profile.grade)
 }
 
@@ -230,8 +240,14 @@ fn profile(recording: &Recording, query: &Query, shown_sites: usize) -> Profile 
     profile
 }
 
-fn write(format: Format, profile: &Profile, options: &Options, out: impl Write) -> io::Result<()> {
+fn write(
+    format: Format,
+    recording: &Recording,
+    profile: &Profile,
+    options: &Options,
+    out: impl Write,
+) -> io::Result<()> {
     let mut out = BufWriter::new(out);
-    report::write(format, profile, options, &mut out)?;
+    report::write(format, recording, profile, options, &mut out)?;
     out.flush()
 }

@@ -2,6 +2,7 @@
 
 pub mod difference;
 mod folded;
+mod html;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,7 @@ pub mod words;
 
 use std::io::{self, Write};
 
-use crate::profile::Profile;
+use crate::{capture::Recording, profile::Profile};
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Format {
     Json,
     /// One line a stack: `outermost;…;innermost bytes`.
     Folded,
+    /// A page for a browser, in one file.
+    Html,
 }
 
 /// What else the writer must know.
@@ -31,6 +34,9 @@ pub struct Options {
     pub path: String,
     /// Sites that are shown; `None`: what suits the format.
     pub top: Option<usize>,
+    /// The window with which a report opens that lets its reader choose another, in seconds since tracing began.
+    pub from_s: Option<f64>,
+    pub to_s: Option<f64>,
 }
 
 impl Format {
@@ -39,18 +45,26 @@ impl Format {
         options.top.unwrap_or(match self {
             Self::Text => text::TOP,
             Self::Json | Self::Folded => usize::MAX,
+            Self::Html => html::TOP,
         })
     }
 }
 
-/// Writes `profile` to `out`.
+/// Writes `profile` to `out`. `recording` is what it was made from: some formats show what happened on the way.
 ///
 /// # Errors
 /// Those of `out`.
-pub fn write(format: Format, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(
+    format: Format,
+    recording: &Recording,
+    profile: &Profile,
+    options: &Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     match format {
         Format::Text => text::write(profile, options, out),
         Format::Json => json::write(profile, options, out),
         Format::Folded => folded::write(profile, options, out),
+        Format::Html => html::write(recording, profile, options, out),
     }
 }

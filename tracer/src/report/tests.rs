@@ -27,11 +27,12 @@ impl Places for OnePlace {
 }
 
 fn check(format: Format, query: &Query, expected: Expect) {
-    let mut profile = Profile::new(&crate::profile::sample_recording(), query, 10);
+    let recording = crate::profile::sample_recording();
+    let mut profile = Profile::new(&recording, query, 10);
     profile.add_places(&mut OnePlace);
-    let options = Options { path: "a.jsonl.zst".to_owned(), top: None };
+    let options = Options { path: "a.jsonl.zst".to_owned(), ..Options::default() };
     let mut out = Vec::new();
-    write(format, &profile, &options, &mut out).unwrap();
+    write(format, &recording, &profile, &options, &mut out).unwrap();
     expected.assert_eq(&String::from_utf8(out).unwrap());
 }
 

@@ -99,27 +99,9 @@ fn process(process: &Process, out: &mut dyn Write) -> io::Result<()> {
 
 /// Where the resident bytes went: parts that add up.
 fn account(account: &Account, out: &mut dyn Write) -> io::Result<()> {
-    let mut line = |bytes: i64, what: &str| {
-        if bytes == 0 { Ok(()) } else { writeln!(out, "         {:>12}  {what}", units::change(bytes)) }
-    };
-    line(account.live_bytes, "live heap blocks, of the sites below")?;
-    line(account.mapped_bytes, "mapped by the program itself (address space, in use or not)")?;
-    line(
-        account.retained_bytes,
-        if account.retained_bytes > 0 {
-            "kept by the allocator: free, cached or its own"
-        } else {
-            "blocks that found room in what the allocator had before"
-        },
-    )?;
-    line(
-        account.rest_bytes,
-        if account.rest_bytes > 0 {
-            "not explained: program files, stacks, older memory that is touched now"
-        } else {
-            "allocated, but not resident"
-        },
-    )?;
+    for (bytes, what) in words::account(account) {
+        writeln!(out, "         {:>12}  {what}", units::change(bytes))?;
+    }
     if account.before_bytes > 0 {
         writeln!(out, "         {:>12}  from before, not attributed", units::bytes(account.before_bytes))?;
     }

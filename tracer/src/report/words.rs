@@ -3,7 +3,7 @@
 use super::units;
 use crate::{
     event::Loss,
-    profile::{Frame, Outlook, Profile, Site},
+    profile::{Account, Frame, Outlook, Profile, Site},
 };
 
 /// What a loss means for the reader.
@@ -88,4 +88,29 @@ pub fn shorten(name: &str, chars: usize) -> String {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name.to_owned(),
     }
+}
+
+/// Where the change of the resident bytes went: the parts that are not nothing.
+pub fn account(account: &Account) -> impl Iterator<Item = (i64, &'static str)> {
+    let parts = [
+        (account.live_bytes, "live heap blocks, of the sites below"),
+        (account.mapped_bytes, "mapped by the program itself (address space, in use or not)"),
+        (
+            account.retained_bytes,
+            if account.retained_bytes > 0 {
+                "kept by the allocator: free, cached or its own"
+            } else {
+                "blocks that found room in what the allocator had before"
+            },
+        ),
+        (
+            account.rest_bytes,
+            if account.rest_bytes > 0 {
+                "not explained: program files, stacks, older memory that is touched now"
+            } else {
+                "allocated, but not resident"
+            },
+        ),
+    ];
+    parts.into_iter().filter(|(bytes, _)| *bytes != 0)
 }

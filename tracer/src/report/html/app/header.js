@@ -1,0 +1,164 @@
+// What was recorded, how far to believe it, and the first thing to look at.
+
+/** The heap sites to look at first: what grows to the end, fastest first; otherwise what holds most. */
+function suspects(model) {
+  const { sites, siteCount, suspects: growing } = model.data;
+  if (growing.length > 0) return growing.map((it) => ({ site: sites.id.indexOf(it.site), growth: it.growth_bytes_per_s }));
+  let most = -1;
+  for (let site = 0; site < siteCount; site += 1) {
+    if (sites.kind[site] !== "heap" || sites.count[site] > 1 || model.live[site] <= 0) continue;
+    if (most < 0 || model.live[site] > model.live[most]) most = site;
+  }
+  return most < 0 ? [] : [{ site: most, growth: null }];
+}
+
+function headline(model) {
+  const { data } = model;
+  const [first, ...others] = suspects(model);
+  if (data.times.length === 0) {
+    return element("p", { class: "headline" }, data.capture.complete ? "Nothing was recorded." : "The recording was cut off before its first interval: it says nothing.");
+  }
+  if (first === undefined) {
+    return element("p", { class: "headline" }, "No heap memory is held: every block that was allocated has been freed again.");
+  }
+  const name = ({ site }) =>
+    element(
+      "button",
+      { type: "button", class: "suspect", title: model.siteName(site).name, onclick: () => model.set({ site }) },
+      ...bareNameParts(model.siteName(site).name),
+    );
+  const { site, growth } = first;
+  const all = data.sites.kind.reduce((sum, kind, at) => sum + (kind === "heap" ? model.live[at] : 0), 0);
+  const held = `${bytes(model.live[site])} in ${plural(model.liveBlocks[site], "block")}, ${percent(model.live[site], all)} of the live heap`;
+  const verdict = data.sites.verdict[site];
+  if (growth === null) {
+    return element("p", { class: "headline" }, "No site grows to the end. ", name(first), ` holds most: ${held} (${verdict}).`);
+  }
+  const [, kept] = verdict.split(": ");
+  const also = others.flatMap((it, at) => [at === 0 ? "Also growing: " : ", ", name(it), " by ", element("b", {}, rate(it.growth))]);
+  return element(
+    "div",
+    {},
+    element("p", { class: "headline growing" }, name(first), " grows by ", element("b", {}, rate(growth)), ` to the end: ${held}`, kept ? `; ${kept}` : "", "."),
+    also.length > 0 ? element("p", { class: "also growing" }, ...also, ".") : null,
+  );
+}
+
+function headerOf(model, actions) {
+  const { capture } = model.data;
+  document.title = `${capture.target} – alloctrace`;
+  const about = `${capture.target}   on ${capture.host}, ${when(capture.started)}, ${seconds(capture.duration_s)} of tracing`;
+  return element(
+    "header",
+    { class: "top" },
+    element("h1", {}, "alloctrace"),
+    element("span", { class: "about", title: `${capture.path}\nKernel ${capture.kernel}, alloctrace ${capture.tool_version}` }, about),
+    ...actions,
+  );
+}
+
+function when(started) {
+  const time = new Date(started);
+  return Number.isNaN(time.getTime()) ? started : `${time.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}
+
+function lead(model) {
+  const { trust, capture } = model.data;
+  const badge = element(
+    "p",
+    { class: `trust grade-${trust.grade}` },
+    element("b", { class: "grade", "aria-label": `Trust grade ${trust.grade}` }, trust.grade),
+    element("span", {}, trust.meaning),
+  );
+  const cut = capture.complete
+    ? null
+    : element("p", { class: "cut", role: "status" }, element("b", {}, "CUT OFF: "), `the recording did not end properly. What follows is exact up to ${seconds(capture.duration_s)}.`);
+  return element("section", { class: "lead", "aria-label": "Summary" }, element("div", {}, headline(model), cut), badge);
+}
+
+function facts(model) {
+  const { trust, left_out_sites: leftOut } = model.data;
+  const losses = trust.losses.map((it) => element("li", {}, element("b", {}, `${count(it.count)} ${it.name}`), `: ${it.meaning}`));
+  if (trust.unknown_frees > 0) {
+    losses.push(element("li", {}, element("b", {}, plural(trust.unknown_frees, "unknown free")), ": of blocks from before the tracing began"));
+  }
+  if (losses.length === 0) losses.push(element("li", {}, "No loss of any kind was counted, and no free of a block from before."));
+  if (leftOut > 0) losses.push(element("li", {}, `${plural(leftOut, "site")} not in this file: the report was asked for others only.`));
+  const attributes = { class: "facts" };
+  // What may be wrong is to be read before the numbers.
+  if (trust.grade > "B") attributes.open = "";
+  return element(
+    "details",
+    attributes,
+    element("summary", {}, ...summaryOf(model)),
+    element("div", { class: "columns" }, processTable(model), element("ul", { class: "losses", "aria-label": "Losses" }, ...losses)),
+  );
+}
+
+/** The processes in a line; the table behind it has the rest. */
+function summaryOf(model) {
+  const { processes, trust } = model.data;
+  const parts = processes.slice(0, 2).flatMap((it) => {
+    const rss = it.rss_first_bytes === null ? "" : `RSS ${bytes(it.rss_first_bytes)} → ${bytes(it.rss_last_bytes)}`;
+    const limit = it.limit_bytes === null ? "" : `limit ${bytes(it.limit_bytes)}`;
+    const end = element("span", { class: it.ended && it.ended.how !== "exit" ? "bad" : "" }, ending(it.ended, model.data.capture.complete));
+    return [element("b", {}, `${it.pid} ${it.name}`), `  ${[rss, limit].filter(Boolean).join(", ")}  `, end, " · "];
+  });
+  if (processes.length > 2) parts.push(`${count(processes.length - 2)} more processes · `);
+  const kinds = trust.losses.length;
+  parts.push(kinds === 0 ? "nothing lost" : plural(kinds, "kind") + " of loss");
+  if (trust.unknown_frees > 0) parts.push(`, ${plural(trust.unknown_frees, "unknown free")}`);
+  return parts;
+}
+
+/** Processes that are listed; the others are in the numbers, and in the JSON report. */
+const LISTED_PROCESSES = 50;
+
+function processTable(model) {
+  const { processes } = model.data;
+  const size = (value) => (value === null ? "–" : bytes(value));
+  const rows = processes.slice(0, LISTED_PROCESSES).map((it) =>
+    element(
+      "tr",
+      {},
+      element("td", { class: "number" }, String(it.pid)),
+      element("td", { class: "name", title: it.command || it.exe }, it.name),
+      ...[it.rss_first_bytes, it.rss_last_bytes, it.rss_max_bytes, it.limit_bytes].map((value) => element("td", { class: "number" }, size(value))),
+      element("td", { class: it.ended && it.ended.how !== "exit" ? "bad" : "" }, ending(it.ended, model.data.capture.complete)),
+      element("td", { class: `outlook ${it.outlook}` }, it.outlook_words),
+    ),
+  );
+  const heads = ["PID", "Process", "RSS first", "last", "most", "Limit", "End", "Outlook"];
+  const numbers = new Set(["PID", "RSS first", "last", "most", "Limit"]);
+  const more = processes.length - LISTED_PROCESSES;
+  return element(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": "Processes" },
+    element(
+      "table",
+      { class: "processes" },
+      element("thead", {}, element("tr", {}, ...heads.map((it) => element("th", { scope: "col", class: numbers.has(it) ? "number" : "" }, it)))),
+      element("tbody", {}, ...rows),
+    ),
+    more > 0 ? element("p", {}, `… and ${count(more)} more`) : null,
+    accountOf(processes),
+  );
+}
+
+/** Where the change of the RSS of the only process went. */
+function accountOf(processes) {
+  const account = processes.length === 1 ? processes[0].account : null;
+  if (!account) return null;
+  const part = (value, words) => element("li", {}, element("b", {}, value), ` ${words}`);
+  const parts = account.parts.map((it) => part(difference(it.bytes), it.words));
+  if (account.before_bytes > 0) parts.push(part(bytes(account.before_bytes), "from before, not attributed"));
+  return element("div", { class: "account" }, element("p", {}, `RSS ${difference(account.change_bytes)}, of it`), element("ul", {}, ...parts));
+}
+
+function ending(ended, isComplete) {
+  if (!ended) return isComplete ? "still running" : "running when the recording was cut off";
+  const at = ` after ${seconds(ended.t_s)}`;
+  if (ended.how === "exit") return `exited with code ${ended.code}${at}`;
+  if (ended.how === "oom-kill") return `killed by the OOM killer${at}`;
+  return `killed by signal ${ended.code}${at}`;
+}

@@ -1,0 +1,285 @@
+// What is looked at, and the numbers that follow from it. Views read it and are told when it changes.
+
+const MEASURES = {
+  live: { title: "Live", hint: "bytes that are live at the end of the window", form: bytes },
+  growth: { title: "Growth", hint: "live at the end of the window less live at its beginning", form: difference },
+  allocated: { title: "Allocated", hint: "bytes allocated in the window, freed or not", form: bytes },
+  blocks: { title: "Blocks", hint: "blocks that are live at the end of the window", form: count },
+};
+
+class Model {
+  constructor(data) {
+    this.data = data;
+    this.listeners = [];
+    const size = data.siteCount;
+    const column = () => new Float64Array(size);
+    // Of each site, in the window.
+    this.live = column();
+    this.liveBlocks = column();
+    this.liveBefore = column();
+    this.late = column();
+    this.growth = column();
+    this.allocated = column();
+    this.allocatedBlocks = column();
+    this.freed = column();
+    this.freedBlocks = column();
+    this.isShown = new Uint8Array(size);
+    // Of each node of the tree, summed over the sites that are shown.
+    this.sums = {};
+    this.isFound = new Uint8Array(data.functions.count);
+    this.siteNames = new Array(size);
+
+    const kinds = new Set(data.sites.kind);
+    this.state = {
+      from: this.edgeAt(data.window.from_s),
+      to: Math.max(this.edgeAt(data.window.to_s), 0),
+      process: -1,
+      // Direct mappings are address space, in use or not: they would hide the heap.
+      kind: kinds.has("heap") ? "heap" : "all",
+      measure: "live",
+      query: "",
+      frames: "own",
+      site: -1,
+    };
+    this.first = { ...this.state };
+    this.compute();
+  }
+
+  /** The last edge that is not after `time`; -1 is the beginning. */
+  edgeAt(time) {
+    const times = this.data.edgeTimes;
+    let edge = -1;
+    while (edge + 1 < times.length && times[edge + 1] <= time + 1e-9) edge += 1;
+    return edge;
+  }
+
+  /** The edge nearest to `time`. */
+  edgeNear(time) {
+    const before = this.edgeAt(time);
+    if (before + 1 >= this.data.edgeTimes.length) return before;
+    return this.timeOf(before + 1) - time < time - this.timeOf(before) ? before + 1 : before;
+  }
+
+  timeOf(edge) {
+    return edge < 0 ? 0 : this.data.edgeTimes[edge];
+  }
+
+  get lastEdge() {
+    return this.data.edgeTimes.length - 1;
+  }
+
+  get spanS() {
+    return this.timeOf(this.state.to) - this.timeOf(this.state.from);
+  }
+
+  get isWholeWindow() {
+    return this.state.from === -1 && this.state.to === this.lastEdge;
+  }
+
+  onChange(listener) {
+    this.listeners.push(listener);
+  }
+
+  /** Changes what is looked at. */
+  set(changes) {
+    const before = this.state;
+    this.state = { ...before, ...changes };
+    this.state.from = Math.max(-1, Math.min(this.state.from, this.lastEdge - 1));
+    this.state.to = Math.max(this.state.from + 1, Math.min(this.state.to, this.lastEdge));
+    const changed = new Set(Object.keys(this.state).filter((it) => this.state[it] !== before[it]));
+    if (changed.size === 0) return;
+    if (changed.size > 1 || !changed.has("site")) this.compute();
+    this.listeners.forEach((it) => it(changed));
+  }
+
+  /** Back to how the report was opened; the chosen site stays. */
+  reset() {
+    this.set({ ...this.first, measure: this.state.measure, frames: this.state.frames, site: this.state.site });
+  }
+
+  /** Which functions are shown as frames. */
+  get tree() {
+    return this.data.trees[this.state.frames];
+  }
+
+  compute() {
+    this.find();
+    this.computeSites();
+    this.computeTree();
+  }
+
+  /** The place of a site's last point up to `edge`; -1 if it had none by then. */
+  pointAt(site, edge) {
+    const { start, edge: edges } = this.data.points;
+    let low = start[site];
+    let high = start[site + 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (edges[middle] <= edge) low = middle + 1;
+      else high = middle;
+    }
+    return low > start[site] ? low - 1 : -1;
+  }
+
+  liveAt(site, edge) {
+    const at = this.pointAt(site, edge);
+    return at < 0 ? 0 : this.data.points.allocatedBytes[at] - this.data.points.freedBytes[at];
+  }
+
+  computeSites() {
+    const { points } = this.data;
+    const { from, to } = this.state;
+    // Edges, not times: they are evenly spread, but for the last.
+    const middle = from + Math.ceil((to - from) / 2);
+    for (let site = 0; site < this.data.siteCount; site += 1) {
+      const a = this.pointAt(site, from);
+      const b = this.pointAt(site, to);
+      const at = (column, point) => (point < 0 ? 0 : column[point]);
+      const allocated = at(points.allocatedBytes, b);
+      const freed = at(points.freedBytes, b);
+      const allocatedBefore = at(points.allocatedBytes, a);
+      const freedBefore = at(points.freedBytes, a);
+      this.live[site] = allocated - freed;
+      this.liveBefore[site] = allocatedBefore - freedBefore;
+      this.growth[site] = this.live[site] - this.liveBefore[site];
+      this.late[site] = this.live[site] - this.liveAt(site, middle);
+      this.allocated[site] = allocated - allocatedBefore;
+      this.freed[site] = freed - freedBefore;
+      const blocks = at(points.allocatedBlocks, b);
+      const freedBlocks = at(points.freedBlocks, b);
+      this.liveBlocks[site] = blocks - freedBlocks;
+      this.allocatedBlocks[site] = blocks - at(points.allocatedBlocks, a);
+      this.freedBlocks[site] = freedBlocks - at(points.freedBlocks, a);
+    }
+  }
+
+  /** Sums up the tree from its leaves. A site is at the node of its innermost frame. */
+  computeTree() {
+    const { sites, siteCount } = this.data;
+    const { tree, sums } = this;
+    const measure = this.ofSite;
+    for (const name of ["live", "growth", "allocated", "blocks", "late", "width"]) sums[name] = new Float64Array(tree.count);
+    this.self = new Float64Array(tree.count);
+    // Shrinking sites have no width in a flamegraph.
+    this.totals = { live: 0, growth: 0, allocated: 0, freed: 0, blocks: 0, late: 0, width: 0, shrunk: 0, sites: 0 };
+    for (let site = 0; site < siteCount; site += 1) {
+      if (!this.isShown[site]) continue;
+      const node = tree.ofSite[site];
+      const width = Math.max(measure[site], 0);
+      this.totals.sites += sites.count[site];
+      this.totals.freed += this.freed[site];
+      this.totals.shrunk += Math.min(measure[site], 0);
+      if (node >= 0) this.self[node] += measure[site];
+      const add = (name, value) => {
+        this.totals[name] += value;
+        if (node >= 0) sums[name][node] += value;
+      };
+      add("live", this.live[site]);
+      add("growth", this.growth[site]);
+      add("allocated", this.allocated[site]);
+      add("blocks", this.liveBlocks[site]);
+      add("late", this.late[site]);
+      add("width", width);
+    }
+    for (const sum of Object.values(sums)) {
+      for (let node = tree.count - 1; node >= 0; node -= 1) {
+        const above = tree.caller[node];
+        if (above >= 0) sum[above] += sum[node];
+      }
+    }
+  }
+
+  /** The chosen measure of each site. */
+  get ofSite() {
+    const { live, growth, allocated, liveBlocks } = this;
+    return { live, growth, allocated, blocks: liveBlocks }[this.state.measure];
+  }
+
+  /** A site is shown if it is of the chosen process and kind, and all words are in the names of its stack. */
+  find() {
+    const { data, state } = this;
+    const { ofSite } = data.trees.all;
+    const key = [state.query, state.process, state.kind].join("\n");
+    if (key === this.foundKey) return;
+    this.foundKey = key;
+    const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
+    this.isFound.fill(0);
+    const isAdmitted = (site) =>
+      (state.process < 0 || data.sites.process[site] === state.process) &&
+      (state.kind === "all" || data.sites.kind[site] === state.kind);
+    const found = words.map((it) => this.nodesWith(it));
+    for (let site = 0; site < data.siteCount; site += 1) {
+      const node = ofSite[site];
+      const has = (nodes, word) => (node >= 0 && nodes[node]) || data.sites.via[site].includes(word);
+      this.isShown[site] = isAdmitted(site) && found.every((it, at) => has(it, words[at])) ? 1 : 0;
+    }
+  }
+
+  /** The nodes that have `word` in their name, or in that of a function that calls them. */
+  nodesWith(word) {
+    const { functions, trees } = this.data;
+    // A word may be in a function that is not shown.
+    const tree = trees.all;
+    const isNamed = new Uint8Array(functions.count);
+    for (let at = 0; at < functions.count; at += 1) {
+      const name = functions.name[at].toLowerCase();
+      if (name.includes(word) || functions.moduleName[at].toLowerCase().includes(word)) {
+        isNamed[at] = 1;
+        this.isFound[at] = 1;
+      }
+    }
+    const nodes = new Uint8Array(tree.count);
+    for (let at = 0; at < tree.count; at += 1) {
+      nodes[at] = isNamed[tree.func[at]] || (tree.caller[at] >= 0 && nodes[tree.caller[at]]) ? 1 : 0;
+    }
+    return nodes;
+  }
+
+  /** How a site is called: by the function that wanted the memory. */
+  siteName(site) {
+    if (this.siteNames[site] === undefined) this.siteNames[site] = this.findName(site);
+    return this.siteNames[site];
+  }
+
+  findName(site) {
+    const { functions, trees } = this.data;
+    const node = trees.own.ofSite[site];
+    if (node < 0) return { name: "[no stack]", caller: "" };
+    const above = trees.own.caller[node];
+    const name = (it) => functions.name[trees.own.func[it]];
+    return { name: name(node), caller: above < 0 ? "" : name(above) };
+  }
+
+  /** Frames of a site, innermost first. */
+  stackOf(site) {
+    const { nodes, sites } = this.data;
+    const frames = [];
+    for (let node = sites.node[site]; node >= 0; node = nodes.caller[node]) frames.push(nodes.frame[node]);
+    return frames;
+  }
+
+  /** Live bytes of all sites that are shown, at each edge. */
+  liveOverTime(isWanted = (site) => this.isShown[site]) {
+    const { points, siteCount, edgeTimes } = this.data;
+    const changes = new Float64Array(edgeTimes.length);
+    for (let site = 0; site < siteCount; site += 1) {
+      if (!isWanted(site)) continue;
+      let before = 0;
+      for (let at = points.start[site]; at < points.start[site + 1]; at += 1) {
+        const now = points.allocatedBytes[at] - points.freedBytes[at];
+        changes[points.edge[at]] += now - before;
+        before = now;
+      }
+    }
+    for (let edge = 1; edge < changes.length; edge += 1) changes[edge] += changes[edge - 1];
+    return changes;
+  }
+
+  /** Whether a node holds more at the end of the window than in its middle: from -1 to 1. */
+  heat(node) {
+    const live = this.sums.live[node];
+    const late = this.sums.late[node];
+    const most = Math.max(live, live - late);
+    return most > 0 ? late / most : 0;
+  }
+}
