@@ -7,6 +7,7 @@ mod packages;
 mod steps;
 mod test;
 mod tidy;
+mod vendor;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -23,6 +24,7 @@ enum Command {
     Test(test::Args),
     Tidy(tidy::Args),
     Ci(ci::Args),
+    Vendor(vendor::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(args) => test::run(&sh, &args),
         Command::Tidy(args) => tidy::run(&sh, &args),
         Command::Ci(args) => ci::run(&sh, &args),
+        Command::Vendor(args) => vendor::run(&sh, &args),
     }
 }
 
