@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests compile with, trace, and compare with.
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 20] = [
     "gcc",
     "g++",
     "libc6-dev",
@@ -37,6 +37,10 @@ const PACKAGES: [&str; 17] = [
     // For setpriv, and mount of a small disk to fill.
     "util-linux",
     "mount",
+    // The HTML report is used in a browser.
+    "chromium",
+    "chromium-driver",
+    "python3-selenium",
 ];
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {

@@ -4,11 +4,13 @@
 //! A workload keeps its own books and tells them; the tests compare. Nothing here knows a figure by heart.
 
 mod agreement;
+mod browser;
 mod incidents;
 mod input;
 mod midrun;
 mod program;
 mod report;
+mod synthetic;
 mod tracer;
 mod truth;
 mod windows;

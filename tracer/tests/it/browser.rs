@@ -1,0 +1,76 @@
+//! The HTML report in a browser: Chromium without a window, driven by `tests/browser/report.py`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    program::{needed, run, scratch},
+    synthetic::Synthetic,
+    tracer::alloctrace_says,
+};
+
+/// What a report may have at most, to be sent around.
+const MAX_BYTES: u64 = 10_000_000;
+
+fn html(directory: &Path, capture: &Synthetic) -> PathBuf {
+    let (path, page) = (directory.join("capture.jsonl.zst"), directory.join("report.html"));
+    capture.write(&path);
+    let [path, out] = [&path, &page].map(|it| it.to_str().expect("a path of ours").to_owned());
+    let ended = alloctrace_says(["report", &path, "--format", "html", "-o", &out]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    page
+}
+
+/// Runs the checks of the script on the page. What it prints is for whoever reads the tests' output.
+fn check_in_browser(page: &Path, checks: &str) {
+    needed("chromedriver", "chromium-driver");
+    let chromium = needed("chromium", "chromium");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/report.py");
+    // Debian's own Python: that is the one which the package python3-selenium is for.
+    let ended =
+        run(Command::new("/usr/bin/python3").arg(script).arg(checks).arg(page).env("CHROMIUM", chromium));
+    println!("{}", ended.output);
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
+}
+
+#[test]
+fn a_report_is_used_with_pointer_and_keys() {
+    let directory = scratch("browser-use");
+    let names = vec!["book::Ledger::on_message".to_owned()];
+    let capture = Synthetic { sites: 300, frames: 12, intervals: 60, names, is_complete: true };
+    check_in_browser(&html(&directory, &capture), "use");
+}
+
+#[test]
+fn names_are_no_markup() {
+    let directory = scratch("browser-names");
+    let names = [
+        "</script><script>alert(1)</script>",
+        "<img src=x onerror=alert(2)>",
+        "\"><svg onload=alert(3)>",
+        "<!--<script>",
+        "' onmouseover='alert(4)",
+        "javascript:alert(5)",
+        "{{constructor.constructor('alert(6)')()}}",
+        "line\nbreak\u{2028}and\u{0}zero",
+    ];
+    let names = names.map(str::to_owned).to_vec();
+    let capture = Synthetic { sites: 200, frames: 10, intervals: 10, names, is_complete: false };
+    let page = html(&directory, &capture);
+    check_in_browser(&page, "names");
+    check_in_browser(&page, "policy");
+}
+
+#[test]
+fn twenty_thousand_sites() {
+    let directory = scratch("browser-large");
+    let capture =
+        Synthetic { sites: 20_000, frames: 20, intervals: 300, names: Vec::new(), is_complete: true };
+    let page = html(&directory, &capture);
+    let size = page.metadata().expect("it was written").len();
+    println!("20,000 sites: {size} bytes");
+    assert!(size < MAX_BYTES, "{size} bytes");
+    check_in_browser(&page, "large");
+}
