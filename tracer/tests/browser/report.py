@@ -261,7 +261,7 @@ def trees(page):
     equal(active, "2", "the level of the active row")
     page.click("#tab-callers")
     callers = page.rows("callers")
-    suspect = page.text(".headline .suspect")
+    suspect = page.text(".suspect")
     equal(callers[0][0].lstrip("▾▸"), suspect, "who allocates most")
     check(callers[0][3] != "–", "it allocates itself")
     # Callers of the first one add up to it.

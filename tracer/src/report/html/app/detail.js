@@ -48,20 +48,27 @@ class Detail {
     ];
   }
 
+  /** All frames; several library frames in a row are behind a line that opens. */
   stack(site) {
     const { model } = this;
     const { frames, functions, sites } = model.data;
+    const isLibrary = (frame) => functions.isPlumbing[frames.function[frame]] === 1;
     const isFrame = (frame) => functions.module[frames.function[frame]] !== "" || !functions.name[frames.function[frame]].startsWith("[");
-    const items = model.stackOf(site).filter(isFrame).map((frame) => {
-      const func = frames.function[frame];
-      const file = frames.file[frame];
-      const line = frames.line[frame];
-      const place = file === null ? "" : `${fileName(file)}${line === null ? "" : `:${line}`}`;
-      const where = [place, functions.moduleName[func], frames.inlined[frame] ? "inlined" : ""].filter(Boolean).join("  ");
-      const classes = [functions.isPlumbing[func] ? "plumbing" : "", model.isFound[func] ? "found" : ""].join(" ").trim();
-      const full = `${functions.name[func]}\n${file ?? ""}\n${functions.module[func]}+0x${frames.offset[frame].toString(16)}`;
-      return element("li", { class: classes, title: full }, ...nameParts(functions.name[func]), element("span", { class: "where" }, where));
-    });
+    const items = [];
+    let library = [];
+    const close = () => {
+      if (library.length === 1) items.push(this.frame(library[0]));
+      else if (library.length > 1) items.push(this.folded(library));
+      library = [];
+    };
+    for (const frame of model.stackOf(site).filter(isFrame)) {
+      if (isLibrary(frame)) library.push(frame);
+      else {
+        close();
+        items.push(this.frame(frame));
+      }
+    }
+    close();
     if (sites.stop[site] !== "complete") {
       items.push(element("li", { class: "early" }, `The stack ends here too early: ${sites.stop[site].replaceAll("_", " ")}.`));
     }
@@ -69,8 +76,28 @@ class Detail {
     return this.list;
   }
 
+  folded(library) {
+    const attributes = this.model.state.frames === "all" ? { open: "" } : {};
+    const lines = element("ol", {}, ...library.map((it) => this.frame(it)));
+    return element("li", {}, element("details", attributes, element("summary", {}, `${count(library.length)} library frames`), lines));
+  }
+
+  frame(frame) {
+    const { model } = this;
+    const { frames, functions } = model.data;
+    const func = frames.function[frame];
+    const file = frames.file[frame];
+    const line = frames.line[frame];
+    const place = file === null ? "" : `${fileName(file)}${line === null ? "" : `:${line}`}`;
+    const where = [place, functions.moduleName[func], frames.inlined[frame] ? "inlined" : ""].filter(Boolean).join("  ");
+    const classes = [functions.isPlumbing[func] ? "plumbing" : "", model.isFound[func] ? "found" : ""].join(" ").trim();
+    const full = `${functions.name[func]}\n${file ?? ""}\n${functions.module[func]}+0x${frames.offset[frame].toString(16)}`;
+    return element("li", { class: classes, title: full }, ...nameParts(functions.name[func]), element("span", { class: "where" }, where));
+  }
+
   /** To be copied by the browser's own means, which work in a file as well. */
   selectStack() {
+    this.list.querySelectorAll("details").forEach((it) => (it.open = true));
     const range = document.createRange();
     range.selectNodeContents(this.list);
     const selection = window.getSelection();

@@ -23,6 +23,7 @@ function nameParts(name) {
   const own = ownPart(name);
   return [
     element("span", { class: "scope" }, name.slice(0, own)),
+    element("wbr"),
     element("span", { class: "own" }, name.slice(own)),
   ];
 }

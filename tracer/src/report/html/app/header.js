@@ -35,7 +35,10 @@ function headline(model) {
     return element("p", { class: "headline" }, "No site grows to the end. ", name(first), ` holds most: ${held} (${verdict}).`);
   }
   const [, kept] = verdict.split(": ");
-  const also = others.flatMap((it, at) => [at === 0 ? "Also growing: " : ", ", name(it), " by ", element("b", {}, rate(it.growth))]);
+  // Sites of one function differ below it only.
+  const named = (it) => model.siteName(it.site).name;
+  const further = others.filter((it, at) => [first, ...others.slice(0, at)].every((before) => named(before) !== named(it)));
+  const also = further.flatMap((it, at) => [at === 0 ? "Also growing: " : ", ", name(it), " by ", element("b", {}, rate(it.growth))]);
   return element(
     "div",
     {},

@@ -31,8 +31,8 @@ class Model {
 
     const kinds = new Set(data.sites.kind);
     this.state = {
-      from: this.edgeAt(data.window.from_s),
-      to: Math.max(this.edgeAt(data.window.to_s), 0),
+      from: this.edgeNear(data.window.from_s),
+      to: Math.max(this.edgeNear(data.window.to_s), 0),
       process: -1,
       // Direct mappings are address space, in use or not: they would hide the heap.
       kind: kinds.has("heap") ? "heap" : "all",
@@ -53,8 +53,9 @@ class Model {
     return edge;
   }
 
-  /** The edge nearest to `time`. */
+  /** The edge nearest to `time`; at 0 the beginning, even if an interval ends there too. */
   edgeNear(time) {
+    if (time <= 0) return -1;
     const before = this.edgeAt(time);
     if (before + 1 >= this.data.edgeTimes.length) return before;
     return this.timeOf(before + 1) - time < time - this.timeOf(before) ? before + 1 : before;

@@ -10,12 +10,12 @@ class SiteTable {
       { key: "trend", title: "Trend", hint: "live bytes over the window", px: 78 },
       { key: "live", title: "Live", hint: "live at the end of the window", px: 78, form: bytes },
       { key: "growth", title: "Growth", hint: "live at the end of the window less live at its beginning", px: 88, form: difference },
-      { key: "rate", title: "Rate", hint: "growth per second of the window", px: 98, form: rate },
+      { key: "rate", title: "Rate", hint: "growth per second of the window", px: 92, form: rate },
       { key: "allocated", title: "Allocated", hint: "in the window", px: 78, form: bytes },
       { key: "freed", title: "Freed", hint: "in the window", px: 78, form: bytes },
       { key: "blocks", title: "Blocks", hint: "live at the end of the window", px: 62, form: count },
       { key: "oldest", title: "Oldest", hint: "how long its oldest block had been live at the end of the recording", px: 82, form: (it) => (it < 0 ? "–" : seconds(it)) },
-      { key: "verdict", title: "Verdict", hint: "over the whole recording", px: 80, sort: true },
+      { key: "verdict", title: "Verdict", hint: "over the whole recording", px: 86, sort: true },
     ];
     this.columns.filter((it) => it.form).forEach((it) => Object.assign(it, { number: true, sort: true }));
     this.grid = new Grid({
