@@ -403,6 +403,23 @@ def policy(page):
     equal([it for it in requests if "localhost" in it], [], "requests")
 
 
+def empty(page):
+    """Cut off before its first interval: everything is there, and says so."""
+    page.open()
+    check("cut off before its first interval" in page.text(".headline"), page.text(".headline"))
+    equal(page.text(".grade"), "F", "the grade")
+    equal(page.text(".found-count"), "0 sites", "sites")
+    for view in ["tree", "callers", "sites", "flame"]:
+        page.click(f"#tab-{view}")
+    page.focus(".flame")
+    page.keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT, Keys.ENTER, Keys.ESCAPE)
+    page.focus(".plot")
+    page.keys(Keys.ARROW_RIGHT, Keys.ARROW_UP, Keys.ARROW_DOWN, Keys.HOME, Keys.END)
+    drag(page, 0.2, 0.6)
+    page.keys("/")
+    page.keys("main", Keys.ESCAPE)
+
+
 def large(page):
     page.open()
     print("20,000 sites:", page.js("return document.documentElement.dataset.ready"))
@@ -429,7 +446,7 @@ def main():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         page = Page(path, profile)
         try:
-            {"use": use, "names": names, "policy": policy, "large": large}[checks](page)
+            {"use": use, "names": names, "policy": policy, "empty": empty, "large": large}[checks](page)
         except BaseException:
             page.driver.quit()
             raise

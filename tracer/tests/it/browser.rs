@@ -64,6 +64,13 @@ fn names_are_no_markup() {
 }
 
 #[test]
+fn nothing_was_recorded() {
+    let directory = scratch("browser-empty");
+    let capture = Synthetic { sites: 0, frames: 0, intervals: 0, names: Vec::new(), is_complete: false };
+    check_in_browser(&html(&directory, &capture), "empty");
+}
+
+#[test]
 fn twenty_thousand_sites() {
     let directory = scratch("browser-large");
     let capture =

@@ -32,7 +32,8 @@ function headline(model) {
   const held = `${bytes(model.live[site])} in ${plural(model.liveBlocks[site], "block")}, ${percent(model.live[site], all)} of the live heap`;
   const verdict = data.sites.verdict[site];
   if (growth === null) {
-    return element("p", { class: "headline" }, "No site grows to the end. ", name(first), ` holds most: ${held} (${verdict}).`);
+    const none = data.sites.verdictClass[site] === "short" ? "Too short to judge what grows. " : "No site grows to the end. ";
+    return element("p", { class: "headline" }, none, name(first), ` holds most: ${held}${data.sites.verdictClass[site] === "short" ? "" : ` (${verdict})`}.`);
   }
   const [, kept] = verdict.split(": ");
   // Sites of one function differ below it only.
@@ -50,12 +51,12 @@ function headline(model) {
 function headerOf(model, actions) {
   const { capture } = model.data;
   document.title = `${capture.target} – alloctrace`;
-  const about = `${capture.target}   on ${capture.host}, ${when(capture.started)}, ${seconds(capture.duration_s)} of tracing`;
+  const about = `${capture.target} on ${capture.host}, ${when(capture.started)}, ${seconds(capture.duration_s)} of tracing`;
   return element(
     "header",
     { class: "top" },
     element("h1", {}, "alloctrace"),
-    element("span", { class: "about", title: `${capture.path}\nKernel ${capture.kernel}, alloctrace ${capture.tool_version}` }, about),
+    element("span", { class: "about", title: `${capture.target}\n${capture.path}\nKernel ${capture.kernel}, alloctrace ${capture.tool_version}` }, about),
     ...actions,
   );
 }
@@ -66,7 +67,7 @@ function when(started) {
 }
 
 function lead(model) {
-  const { trust, capture } = model.data;
+  const { trust, capture, times } = model.data;
   const badge = element(
     "p",
     { class: `trust grade-${trust.grade}` },
@@ -75,7 +76,7 @@ function lead(model) {
   );
   const cut = capture.complete
     ? null
-    : element("p", { class: "cut", role: "status" }, element("b", {}, "CUT OFF: "), `the recording did not end properly. What follows is exact up to ${seconds(capture.duration_s)}.`);
+    : element("p", { class: "cut", role: "status" }, element("b", {}, "CUT OFF: "), times.length > 0 ? `the recording did not end properly. This is what it says up to ${seconds(capture.duration_s)}.` : "the recording did not end properly.");
   return element("section", { class: "lead", "aria-label": "Summary" }, element("div", {}, headline(model), cut), badge);
 }
 
@@ -85,8 +86,13 @@ function facts(model) {
   if (trust.unknown_frees > 0) {
     losses.push(element("li", {}, element("b", {}, plural(trust.unknown_frees, "unknown free")), ": of blocks from before the tracing began"));
   }
-  if (losses.length === 0) losses.push(element("li", {}, "No loss of any kind was counted, and no free of a block from before."));
-  if (leftOut > 0) losses.push(element("li", {}, `${plural(leftOut, "site")} not in this file: the report was asked for others only.`));
+  if (losses.length === 0 && model.data.times.length > 0) losses.push(element("li", {}, "No loss of any kind was counted, and no free of a block from before."));
+  if (leftOut > 0) losses.push(element("li", {}, element("b", {}, plural(leftOut, "site")), " not in this file: the report was asked for others only."));
+  const { times, edges } = model.data;
+  if (edges.length < times.length) {
+    const every = Math.round(times.length / edges.length);
+    losses.push(element("li", {}, element("b", {}, `Every ${every} intervals`), " of the recording are one step here, so that the file stays small. What it says at each step is exact."));
+  }
   const attributes = { class: "facts" };
   // What may be wrong is to be read before the numbers.
   if (trust.grade > "B") attributes.open = "";
@@ -109,8 +115,10 @@ function summaryOf(model) {
   });
   if (processes.length > 2) parts.push(`${count(processes.length - 2)} more processes · `);
   const kinds = trust.losses.length;
-  parts.push(kinds === 0 ? "nothing lost" : plural(kinds, "kind") + " of loss");
+  const none = model.data.times.length > 0 ? "nothing lost" : "no interval was recorded";
+  parts.push(kinds === 0 ? none : plural(kinds, "kind") + " of loss");
   if (trust.unknown_frees > 0) parts.push(`, ${plural(trust.unknown_frees, "unknown free")}`);
+  if (model.data.left_out_sites > 0) parts.push(`, ${plural(model.data.left_out_sites, "site")} left out by the report's options`);
   return parts;
 }
 

@@ -62,7 +62,7 @@ class Model {
   }
 
   timeOf(edge) {
-    return edge < 0 ? 0 : this.data.edgeTimes[edge];
+    return this.data.edgeTimes[edge] ?? 0;
   }
 
   get lastEdge() {
@@ -74,7 +74,7 @@ class Model {
   }
 
   get isWholeWindow() {
-    return this.state.from === -1 && this.state.to === this.lastEdge;
+    return this.state.from === -1 && this.state.to >= this.lastEdge;
   }
 
   onChange(listener) {

@@ -52,7 +52,9 @@ class Timeline {
 
   /** Once the element is in the page. */
   start() {
-    const line = (name, width, more = {}) => ({ stroke: () => style(name), width, points: { show: false }, ...more });
+    // A line needs two points; with fewer they are seen as such.
+    const points = { show: this.times.length < 4, size: 4 };
+    const line = (name, width, more = {}) => ({ stroke: () => style(name), width, points, ...more });
     this.chart = new uPlot(
       {
         width: this.plot.clientWidth,
@@ -237,13 +239,15 @@ class Timeline {
       ...data.processes
         .filter((it) => it.ended && it.ended.how !== "oom-kill" && data.processes.length <= 8)
         .map((it) => ({ time: it.ended.t_s, text: `${it.pid} ended`, colour: "--muted" })),
-    ];
+    ].sort((a, b) => a.time - b.time);
     const { ctx, bbox } = chart;
     const ratio = uPlot.pxRatio;
     ctx.save();
     ctx.font = style("--axis-font").replace(/([\d.]+)px/, (_, px) => `${px * ratio}px`);
     ctx.lineWidth = ratio;
     ctx.setLineDash([4 * ratio, 3 * ratio]);
+    // Where the last word ends: those that would stand on it are left out, their lines are not.
+    let taken = -Infinity;
     for (const { time, text, colour } of events) {
       const x = Math.round(chart.valToPos(time, "x", true));
       if (x < bbox.left || x > bbox.left + bbox.width + 1) continue;
@@ -255,6 +259,10 @@ class Timeline {
       const isRight = x > bbox.left + bbox.width * 0.85;
       ctx.textAlign = isRight ? "right" : "left";
       ctx.textBaseline = "top";
+      const width = ctx.measureText(text).width + 8 * ratio;
+      const left = isRight ? x - width : x;
+      if (left < taken) continue;
+      taken = left + width;
       ctx.fillText(text, x + (isRight ? -4 : 4) * ratio, bbox.top + 2 * ratio);
     }
     ctx.restore();
