@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::sites::Slot;
+use super::{blocks::Found, sites::Slot};
 use crate::cost::Cost;
 
 /// The kernel maps and unmaps whole pages, whatever length it is told.
@@ -99,6 +99,23 @@ impl Mappings {
     /// How much of `range` is in any mapping.
     pub(super) fn covered_bytes(&self, range: Range) -> u64 {
         self.overlapping(range).map(|(start, it)| it.end.min(range.end) - start.max(range.start)).sum()
+    }
+
+    /// What is left of every mapping, with the address of its lowest piece.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Found> {
+        let mut left: FxHashMap<u64, Found> = FxHashMap::default();
+        for (start, piece) in &self.pieces {
+            let Some(mapping) = self.mappings.get(&piece.mapping) else { continue };
+            left.entry(piece.mapping).or_insert((*start, 0, mapping.maker)).1 += piece.end - start;
+        }
+        left.into_values()
+    }
+
+    /// The piece that begins at `address`.
+    pub(super) fn piece(&self, address: u64) -> Option<Found> {
+        let piece = self.pieces.get(&address)?;
+        let mapping = self.mappings.get(&piece.mapping)?;
+        Some((address, piece.end - address, mapping.maker))
     }
 
     fn overlapping(&self, range: Range) -> impl Iterator<Item = (u64, Piece)> {

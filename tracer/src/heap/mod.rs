@@ -6,6 +6,7 @@
 //! An event of a process that has not begun, or has ended, is [`Loss::MalformedRecords`]. A process
 //! that has ended is in one more interval and is then forgotten, so that memory follows what lives.
 
+mod blocks;
 mod cohorts;
 mod mappings;
 mod process;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+pub use self::blocks::LiveBlock;
 use self::{
     mappings::Range,
     process::{Context, Process},

@@ -11,6 +11,7 @@ use std::{
 use rustc_hash::FxHashMap;
 
 use super::{
+    blocks::Found,
     mappings::{Maker, Mappings, Range},
     sites::{Origin, Sites, Slot},
     stacks::Stacks,
@@ -63,6 +64,12 @@ impl Block {
 
 const _: () = assert!(size_of::<(u64, Block)>() == 24);
 
+impl Block {
+    fn maker(&self) -> Maker {
+        Maker { site: self.site, birth: self.birth }
+    }
+}
+
 /// When an event happened, and what all processes share.
 pub(super) struct Context<'a> {
     pub(super) time_ns: u64,
@@ -94,7 +101,7 @@ pub(super) struct Process {
     /// `realloc` in another thread had released the block and will say so when it returns, or a
     /// free was lost. At most one for each address that is or was live, for two seconds.
     displaced: FxHashMap<u64, u64>,
-    mappings: Mappings,
+    pub(super) mappings: Mappings,
 }
 
 impl Process {
@@ -348,6 +355,16 @@ impl Process {
     pub(super) fn table_bytes(&self) -> usize {
         let buckets = (self.blocks.capacity() * 8 / 7).next_power_of_two();
         if self.blocks.capacity() == 0 { 0 } else { buckets * (size_of::<(u64, Block)>() + 1) }
+    }
+
+    /// Every live heap block.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = Found> {
+        self.blocks.iter().map(|(address, it)| (*address, it.size_bytes(), it.maker()))
+    }
+
+    /// The live heap block at `address`.
+    pub(super) fn block(&self, address: u64) -> Option<Found> {
+        self.blocks.get(&address).map(|it| (address, it.size_bytes(), it.maker()))
     }
 
     /// Was the block at `address`, released by a `realloc` that began at `started_ns`, closed by an

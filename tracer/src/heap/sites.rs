@@ -75,6 +75,11 @@ impl Sites {
         }
     }
 
+    pub(super) fn kind_and_stack(&self, slot: Slot) -> (Kind, StackId) {
+        let site = &self.list[slot.0 as usize];
+        (site.origin.kind, site.stack)
+    }
+
     #[inline]
     pub(super) fn allocate(&mut self, slot: Slot, birth: u32, cost: Cost) {
         let site = &mut self.list[slot.0 as usize];

@@ -240,6 +240,10 @@ fn run(steps: Vec<(usize, u64, Step)>) {
     time_ns += 3 * SECOND;
     heap.apply(&Event::Oom { process: ProcessId(0), time_ns });
     let progress = heap.live();
+    for it in heap.processes() {
+        let blocks = heap.blocks(it.id).map(|it| Cost::block(it.size_bytes)).sum::<Cost>();
+        assert_eq!(blocks, if it.ended.is_some() { Cost::default() } else { it.live });
+    }
     replay.read(heap.interval(time_ns));
     compare(&models, &replay);
 
