@@ -39,7 +39,7 @@ use self::{
     ring::Decoded,
 };
 use crate::{
-    event::{Event, ObjectId, ProcessId},
+    event::{Event, Frame, ObjectId, ProcessId},
     interval::Losses,
 };
 
@@ -93,6 +93,8 @@ struct State {
     scope_of_new: Option<Scope>,
     /// Processes of the kernel half by number, for those it may ask about.
     tgids: std::collections::HashMap<ProcessId, u32>,
+    /// Processes that have ended since the last look at the ring: where their code lay can still be asked.
+    ended: Vec<ProcessId>,
     counted: Losses,
 }
 
@@ -144,7 +146,7 @@ impl Kernel {
             _ => None,
         };
         let tgids = std::collections::HashMap::new();
-        let mut state = State { ebpf, objects, probes, scope_of_new, tgids, counted };
+        let mut state = State { ebpf, objects, probes, scope_of_new, tgids, ended: Vec::new(), counted };
         state.switch_on(&settings.target)?;
         Ok(Self { ring, losses, log, state })
     }
@@ -173,6 +175,9 @@ impl Kernel {
 
     /// Hands over what has been reported, in order, `limit` records at most. Returns how many there were.
     pub fn drain(&mut self, limit: usize, mut sink: impl FnMut(Event)) -> usize {
+        for process in self.state.ended.drain(..) {
+            self.state.objects.end_process(process);
+        }
         let mut count = 0;
         let ring = self.ring.get_mut();
         while count < limit
@@ -197,6 +202,18 @@ impl Kernel {
             }
         }
         losses
+    }
+
+    /// Where a frame's object offset lies in a process, as far as that is known: until the next [`Kernel::drain`]
+    /// also of a process that has just ended.
+    pub fn address(&self, process: ProcessId, frame: Frame) -> Option<u64> {
+        self.state.objects.address(process, frame)
+    }
+
+    /// The files whose allocator functions are probed.
+    pub fn allocators(&self) -> Vec<String> {
+        let objects = self.state.objects.iter().filter(|(_, it)| !it.functions.is_empty());
+        objects.map(|(_, it)| it.path.clone()).collect()
     }
 
     /// Objects met since the last call.
@@ -231,7 +248,7 @@ impl State {
         match ring::decode(bytes) {
             Some(Decoded::Event(event)) => {
                 if let Event::Exit { process, .. } = event {
-                    self.objects.end_process(process);
+                    self.ended.push(process);
                 }
                 sink(event);
             }

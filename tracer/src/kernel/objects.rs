@@ -296,6 +296,18 @@ impl Objects {
         true
     }
 
+    /// Where a frame lies in a process; memory without a file is named by its address.
+    pub(crate) fn address(&self, process: ProcessId, frame: Frame) -> Option<u64> {
+        if frame.object() == 0 {
+            return Some(frame.offset());
+        }
+        let here = |it: &Mapped| {
+            let address = frame.offset().wrapping_sub(it.file_delta);
+            (it.object == frame.object() && (it.start..it.end).contains(&address)).then_some(address)
+        };
+        self.images.get(&process)?.mappings.values().find_map(here)
+    }
+
     /// Walks an unfinished stack to its end.
     pub(crate) fn finish(&mut self, raw: &RawStack) -> Event {
         let process = ProcessId(raw.stack.head.process);
