@@ -18,6 +18,13 @@ pub struct Place {
     pub inlined: bool,
 }
 
+/// A function, and how far into it an offset lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    pub name: String,
+    pub offset: u64,
+}
+
 /// Knows places by (file, offset). An object of another build than `build_id` says gives nothing: a wrong
 /// line is worse than none.
 pub trait Places {

@@ -7,9 +7,9 @@ use blazesym::symbolize::{
     source::{Elf, Source},
 };
 
-use super::{Place, Places, demangle::demangle};
+use super::{Place, Places, Symbol, demangle::demangle};
 
-/// Function names from symbol tables.
+/// Function names, without lines and inlined functions.
 pub struct NameTable {
     symbolizer: Symbolizer,
 }
@@ -28,11 +28,31 @@ impl Default for NameTable {
 impl NameTable {
     /// The names of the functions at `offsets` of one file, demangled; all `None` if it cannot be read.
     pub fn functions(&self, path: &str, offsets: &[u64]) -> Vec<Option<String>> {
-        let source = Source::Elf(Elf { debug_syms: false, ..Elf::new(path) });
+        self.look_up(path, offsets, false).into_iter().map(|it| it.map(|it| it.name)).collect()
+    }
+
+    /// The functions at `offsets` of one file. What its symbol table does not know is looked for in its debug
+    /// information, which may lie elsewhere and takes long to read: for the stacks that somebody looks at.
+    pub fn symbols(&self, path: &str, offsets: &[u64]) -> Vec<Option<Symbol>> {
+        let mut symbols = self.look_up(path, offsets, false);
+        let unknown = || offsets.iter().zip(&symbols).filter(|(_, it)| it.is_none());
+        let offsets: Vec<u64> = unknown().map(|(offset, _)| *offset).collect();
+        let mut found = self.look_up(path, &offsets, true).into_iter();
+        symbols.iter_mut().filter(|it| it.is_none()).for_each(|it| *it = found.next().flatten());
+        symbols
+    }
+
+    fn look_up(&self, path: &str, offsets: &[u64], debug_syms: bool) -> Vec<Option<Symbol>> {
+        if offsets.is_empty() {
+            return Vec::new();
+        }
+        let source = Source::Elf(Elf { debug_syms, ..Elf::new(path) });
         let Ok(found) = self.symbolizer.symbolize(&source, Input::FileOffset(offsets)) else {
             return vec![None; offsets.len()];
         };
-        found.into_iter().map(|it| it.as_sym().map(|it| demangle(&it.name).into_owned())).collect()
+        let symbol =
+            |it: &Sym<'_>| Symbol { name: demangle(&it.name).into_owned(), offset: it.offset as u64 };
+        found.iter().map(|it| it.as_sym().map(symbol)).collect()
     }
 }
 
