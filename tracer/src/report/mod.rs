@@ -1,9 +1,11 @@
 //! Reports: one format per file. They read a [`Profile`] and write to any output.
 
 pub mod difference;
+pub mod escape;
 mod folded;
 mod html;
 mod json;
+pub mod memleak;
 #[cfg(test)]
 mod tests;
 mod text;
