@@ -1,6 +1,7 @@
 //! A run in progress: one task owns the heap and feeds it from the ring; everything slow, names and
 //! files, happens on the recorder's own thread.
 
+pub mod outstanding;
 mod progress;
 mod recorder;
 
