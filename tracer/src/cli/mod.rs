@@ -5,6 +5,7 @@ mod diff;
 mod doctor;
 mod exit;
 mod floor;
+mod memleak;
 mod record;
 mod report;
 mod settings;
@@ -36,6 +37,7 @@ enum Command {
     Diff(diff::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
+    Memleak(memleak::Args),
     /// Place programs that do nothing where `record` places its own: what the traps alone cost.
     #[command(hide = true)]
     BenchFloor(floor::Args),
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Memleak(args) => memleak::run(&args),
         Command::BenchFloor(args) => floor::run(&args),
         Command::Gate { gate, command } => match launch::wait_at_gate(&gate, &command) {
             Some(error) => Err(Failure::target_gone(format!("cannot run the command: {error}"))),

@@ -7,6 +7,7 @@ mod agreement;
 mod browser;
 mod incidents;
 mod input;
+mod memleak;
 mod midrun;
 mod program;
 mod report;

@@ -149,28 +149,28 @@ fn name(how: &str, differences: Vec<String>) -> Vec<String> {
 
 /// What a workload told.
 #[derive(Debug, Default)]
-struct Truth {
-    sites: Vec<Told>,
+pub(crate) struct Truth {
+    pub(crate) sites: Vec<Told>,
     covers: Vec<String>,
     older: i64,
 }
 
 /// A line `site …`.
 #[derive(Debug)]
-struct Told {
+pub(crate) struct Told {
     line: String,
     /// `None`: the process that was started, whichever number it got.
     pid: Option<u32>,
-    of_child: bool,
+    pub(crate) of_child: bool,
     kind: String,
     via: String,
     /// Live bytes and blocks, allocated bytes and blocks; `None` is "whatever".
-    figures: [Option<i64>; 4],
-    frames: Vec<String>,
+    pub(crate) figures: [Option<i64>; 4],
+    pub(crate) frames: Vec<String>,
 }
 
 impl Truth {
-    fn parse(lines: &[String]) -> Self {
+    pub(crate) fn parse(lines: &[String]) -> Self {
         let mut truth = Self::default();
         let (mut pid, mut of_child) = (None, false);
         for line in lines {
@@ -253,7 +253,7 @@ fn compare(truth: &Truth, report: &Report) -> Vec<String> {
 }
 
 /// Whether the innermost functions are as the pattern has them: `*` is any one, `**` any number.
-fn frames_match(pattern: &[String], functions: &[&str]) -> bool {
+pub(crate) fn frames_match(pattern: &[String], functions: &[&str]) -> bool {
     let Some((first, pattern)) = pattern.split_first() else { return true };
     match (first.as_str(), functions.split_first()) {
         ("**", _) => (0..=functions.len()).any(|it| frames_match(pattern, &functions[it..])),
