@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests compile with, trace, and compare with.
-const PACKAGES: [&str; 20] = [
+const PACKAGES: [&str; 22] = [
     "gcc",
     "g++",
     "libc6-dev",
@@ -41,6 +41,9 @@ const PACKAGES: [&str; 20] = [
     "chromium",
     "chromium-driver",
     "python3-selenium",
+    // What formats manual pages, and what finds fault with them.
+    "groff-base",
+    "mandoc",
 ];
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {

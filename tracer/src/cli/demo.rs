@@ -16,6 +16,10 @@ pub(super) const LEAK_COMMAND: &str = "__demo-leak";
 
 /// Trace a built-in child that leaks, and show what the reports say of it.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  alloctrace demo
+  alloctrace demo -d 20s")]
 pub(super) struct Args {
     /// How long to trace.
     #[arg(short, long, value_name = "DUR", default_value = "5s", value_parser = super::settings::duration)]

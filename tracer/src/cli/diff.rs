@@ -31,12 +31,15 @@ use crate::{
 /// does not grow and the change is no larger than what its live bytes move by within the recordings.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  alloctrace diff before.jsonl.zst after.jsonl.zst\n  \
-    alloctrace diff before.jsonl.zst after.jsonl.zst --format json | jq '.sites[0].change'\n  \
-    alloctrace diff main.jsonl.zst branch.jsonl.zst --normalize --fail-on-growth 64KiB\n\n\
+    alloctrace diff before.jsonl.zst after.jsonl.zst --format json | jq '.sites[0]'\n  \
+    alloctrace diff a.jsonl.zst b.jsonl.zst --normalize --fail-on-growth 64KiB\n\n\
     Exit code 3: a site has grown, with --fail-on-growth.")]
 pub(super) struct Args {
+    /// The capture from before the change.
     before: PathBuf,
+    /// The capture from after it.
     after: PathBuf,
+    /// How to write the report.
     #[arg(long, value_enum, default_value_t = FormatName::Text)]
     format: FormatName,
     /// Where to write the report [default: standard output].
@@ -58,6 +61,7 @@ pub(super) struct Args {
     /// How many sites to show [default: 10 in text, all otherwise].
     #[arg(short = 'T', long, value_name = "N")]
     top: Option<usize>,
+    /// Only blocks of an allocator, or only direct mappings.
     #[arg(long, value_enum, default_value_t = KindName::All)]
     kind: KindName,
 }

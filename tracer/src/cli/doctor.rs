@@ -7,6 +7,10 @@ use crate::kernel::doctor;
 
 /// Say what this machine allows, what is missing, and how to get it.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  alloctrace doctor
+  alloctrace doctor --json | jq '.findings[] | select(.ok | not)'")]
 pub(super) struct Args {
     /// Print JSON instead of lines.
     #[arg(long)]

@@ -11,7 +11,17 @@ pub(super) struct Failure {
     code: u8,
 }
 
-/// Exit codes of the contract; 0 is "fine".
+/// Exit codes of the contract, and what they mean.
+pub(super) const CODES: [(u8, &str); 7] = [
+    (0, "fine"),
+    (ERROR, "an error, which the message names"),
+    (USAGE, "the command line is wrong"),
+    (BREACH, "a budget is breached, or something has grown that must not"),
+    (TRUST, "the result deserves less trust than --min-trust asks for"),
+    (PRIVILEGE, "a privilege or a kernel feature is missing; alloctrace doctor says which"),
+    (TARGET_GONE, "the target is not there"),
+];
+
 const ERROR: u8 = 1;
 /// clap's too.
 const USAGE: u8 = 2;

@@ -1,10 +1,12 @@
 //! The command line: one file per command, and the only room that knows clap.
 
+mod completions;
 mod demo;
 mod diff;
 mod doctor;
 mod exit;
 mod floor;
+mod man;
 mod memleak;
 mod record;
 mod report;
@@ -13,21 +15,42 @@ mod when;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::exit::Failure;
 use crate::kernel::launch;
 
-/// Says which call stacks hold the memory of a running process, without a restart and without
-/// injecting anything into it.
+/// Says which call stacks hold the memory of a running process.
+///
+/// Follows every allocation and free through kernel probes (eBPF). The target is neither restarted nor stopped, and
+/// nothing is put into it.
 #[derive(Parser)]
 #[command(name = "alloctrace", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = after_help())]
 struct Args {
     #[command(subcommand)]
     command: Command,
     /// Say more about what is done; twice for the probe sites and unwinding tables.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    // Options of all commands stand behind their own.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 1000)]
     verbose: u8,
+}
+
+fn after_help() -> String {
+    let codes: Vec<String> =
+        exit::CODES.iter().map(|(code, meaning)| format!("  {code}  {meaning}")).collect();
+    format!(
+        "Examples:
+  alloctrace demo                            see what a result looks like
+  alloctrace record -p 1234 -d 60s           what holds the memory of a process
+  alloctrace record -o a.jsonl.zst -- ./app  a command, from its first instruction
+  alloctrace report a.jsonl.zst -T 20        read the capture again
+  alloctrace COMMAND --help                  more examples
+
+{}:\n{}",
+        man::CODES_TITLE,
+        codes.join("\n")
+    )
 }
 
 #[derive(Subcommand)]
@@ -38,6 +61,8 @@ enum Command {
     Doctor(doctor::Args),
     Demo(demo::Args),
     Memleak(memleak::Args),
+    Man(man::Args),
+    Completions(completions::Args),
     /// Place programs that do nothing where `record` places its own: what the traps alone cost.
     #[command(hide = true)]
     BenchFloor(floor::Args),
@@ -64,6 +89,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Memleak(args) => memleak::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::BenchFloor(args) => floor::run(&args),
         Command::Gate { gate, command } => match launch::wait_at_gate(&gate, &command) {
             Some(error) => Err(Failure::target_gone(format!("cannot run the command: {error}"))),
@@ -81,6 +108,20 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What users are told of: everything but the hidden commands.
+fn public_command() -> clap::Command {
+    let all = Args::command();
+    clap::Command::new("alloctrace")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
+        .subcommand_required(true)
+        .about(all.get_about().cloned().unwrap_or_default())
+        .long_about(all.get_long_about().cloned().unwrap_or_default())
+        .after_help(after_help())
+        .args(all.get_arguments())
+        .subcommands(all.get_subcommands().filter(|it| !it.is_hide_set()))
+}
+
 /// `RUST_LOG` wins over `-v`.
 fn start_log(verbose: u8) {
     let level = match verbose {
@@ -93,4 +134,39 @@ fn start_log(verbose: u8) {
         io::Write::write_fmt(out, format_args!("alloctrace: {}\n", record.args()))
     };
     env_logger::Builder::from_env(environment).format(write).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_fault() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_has_examples_and_says_what_each_argument_is() {
+        let program = public_command();
+        for command in std::iter::once(&program).chain(program.get_subcommands()) {
+            let name = command.get_name();
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains("Examples:\n  alloctrace "), "{name} has no examples");
+            assert!(
+                after.lines().all(|it| it.chars().count() <= 82),
+                "{name}: too wide for a terminal\n{after}"
+            );
+            assert!(command.get_about().is_some(), "{name} does not say what it does");
+            for argument in command.get_arguments().filter(|it| !it.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "{name} says nothing of {}", argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn hidden_commands_are_not_told_of() {
+        let program = public_command();
+        assert!(program.get_subcommands().count() > 5);
+        assert!(program.get_subcommands().all(|it| !it.get_name().starts_with("__")));
+    }
 }

@@ -27,8 +27,16 @@ use crate::{
 /// An attached process is never stopped or signalled. Ctrl-C ends the recording, not the process.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  alloctrace record -p 1234 -d 60s\n  alloctrace record -o leak.jsonl.zst -- ./server --port 80\n\n\
-    Signals: SIGINT and SIGTERM end the recording; SIGUSR1 takes an interval now; SIGUSR2 places a mark."
+    override_usage = "alloctrace record [OPTIONS] -p PID...\n       alloctrace record [OPTIONS] -- COMMAND [ARGS]...",
+    after_help = "\
+Examples:
+  alloctrace record -p 1234 -d 60s
+  alloctrace record -o leak.jsonl.zst -- ./server --port 80
+
+Signals:
+  SIGINT, SIGTERM  end the recording
+  SIGUSR1          takes an interval now
+  SIGUSR2          places a mark"
 )]
 pub(super) struct Args {
     #[command(flatten)]

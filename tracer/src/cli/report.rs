@@ -28,7 +28,9 @@ use crate::{
     alloctrace report app.jsonl.zst --format folded -o app.folded\n  \
     alloctrace report app.jsonl.zst --format html -o app.html")]
 pub(super) struct Args {
+    /// The capture that `record` wrote.
     capture: PathBuf,
+    /// How to write the report.
     #[arg(long, value_enum, default_value_t = FormatName::Text)]
     format: FormatName,
     /// Where to write the report [default: standard output].
@@ -52,6 +54,7 @@ pub(super) struct Args {
     /// Only sites with at most this many live bytes.
     #[arg(long, value_name = "SIZE", value_parser = settings::size)]
     max_size: Option<u64>,
+    /// Which sites come first.
     #[arg(long, value_enum, default_value_t = SortName::Bytes)]
     sort: SortName,
     /// How many sites to show [default: 10 in text, all otherwise].
@@ -60,6 +63,7 @@ pub(super) struct Args {
     /// Only this process.
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
+    /// Only blocks of an allocator, or only direct mappings.
     #[arg(long, value_enum, default_value_t = KindName::All)]
     kind: KindName,
 }

@@ -9,6 +9,7 @@ mod incidents;
 mod input;
 mod memleak;
 mod midrun;
+mod pages;
 mod program;
 mod report;
 mod synthetic;

@@ -30,6 +30,9 @@ Examples:
   alloctrace memleak -p 1234 -t        each call as it happens
   alloctrace memleak -o 0 -c './app'   what a command has not freed when it ends
 
+Signals:
+  SIGINT, SIGTERM  print a last report and end
+
 -o is kept to a fiftieth of OLDER, at best to 10 ms: what is listed is at least
 that old. Mappings that the dynamic loader makes for itself are left out, and the
 kernel's allocations are not traced.")]
