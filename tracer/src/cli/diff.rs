@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 
 use super::{
+    color,
     exit::Failure,
     report::{KindName, Span, read},
     settings,
@@ -99,7 +100,12 @@ fn profile(args: &Args, path: &std::path::Path) -> Result<Profile, Failure> {
 
 fn write(args: &Args, difference: &Difference, out: impl Write) -> io::Result<()> {
     let paths = Paths { before: args.before.display().to_string(), after: args.after.display().to_string() };
-    let options = Options { path: paths.after.clone(), top: args.top, ..Options::default() };
+    let options = Options {
+        path: paths.after.clone(),
+        top: args.top,
+        color: args.output.is_none() && color::on_stdout(),
+        ..Options::default()
+    };
     let mut out = BufWriter::new(out);
     match args.format {
         FormatName::Text => difference::write_text(difference, &paths, &options, &mut out)?,

@@ -1,5 +1,6 @@
 //! The command line: one file per command, and the only room that knows clap.
 
+mod color;
 mod completions;
 mod demo;
 mod diff;
@@ -18,7 +19,7 @@ use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::exit::Failure;
-use crate::kernel::launch;
+use crate::{kernel::launch, report::escape::printable};
 
 /// Says which call stacks hold the memory of a running process.
 ///
@@ -34,6 +35,9 @@ struct Args {
     // Options of all commands stand behind their own.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 1000)]
     verbose: u8,
+    /// When to use colours.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = color::When::Auto, display_order = 1001)]
+    color: color::When,
 }
 
 fn after_help() -> String {
@@ -82,6 +86,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let args = Args::parse();
     start_log(args.verbose);
+    args.color.decide();
     let done = match args.command {
         Command::Record(args) => record::run(args),
         Command::Report(args) => report::run(&args),
@@ -102,7 +107,8 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("alloctrace: {failure}");
+            // It may name files and processes, which may be called anything.
+            eprintln!("alloctrace: {}", printable(&failure.to_string()));
             failure.code()
         }
     }
@@ -131,7 +137,7 @@ fn start_log(verbose: u8) {
     };
     let environment = env_logger::Env::default().default_filter_or(format!("alloctrace={level},aya=warn"));
     let write = |out: &mut env_logger::fmt::Formatter, record: &log::Record<'_>| {
-        io::Write::write_fmt(out, format_args!("alloctrace: {}\n", record.args()))
+        io::Write::write_fmt(out, format_args!("alloctrace: {}\n", printable(&record.args().to_string())))
     };
     env_logger::Builder::from_env(environment).format(write).init();
 }

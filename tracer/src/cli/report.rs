@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use super::{exit::Failure, settings, when::When};
+use super::{color, exit::Failure, settings, when::When};
 use crate::{
     capture::{self, Recording},
     event::Kind,
@@ -134,8 +134,12 @@ impl Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let mut options =
-        Options { path: args.capture.display().to_string(), top: args.top, ..Options::default() };
+    let mut options = Options {
+        path: args.capture.display().to_string(),
+        top: args.top,
+        color: args.output.is_none() && color::on_stdout(),
+        ..Options::default()
+    };
     let span = Span::of(&args.capture, args.at.as_ref(), args.from.as_ref(), args.to.as_ref())?;
     let mut query = args.query(&span);
     if args.format() == Format::Html {
@@ -221,7 +225,8 @@ impl Span {
 
 /// What `record` says at its end: the report of the capture that was just written.
 pub(super) fn summary(path: &Path) -> Result<Grade, Failure> {
-    let options = Options { path: path.display().to_string(), ..Options::default() };
+    let options =
+        Options { path: path.display().to_string(), color: color::on_stdout(), ..Options::default() };
     let recording = read(path, None)?;
     let profile = profile(&recording, &Query::default(), Format::Text.shown_sites(&options));
     write(Format::Text, &recording, &profile, &options, io::stdout().lock())?;

@@ -32,15 +32,20 @@ pub(super) type Found = (u64, u64, Maker);
 impl Heap {
     /// Everything that lives in a process, in no order; there are as many as the process has live blocks.
     pub fn blocks(&self, process: ProcessId) -> impl Iterator<Item = LiveBlock> + '_ {
-        let blocks = |it| Process::blocks(it).chain(it.mappings.iter());
-        let process = self.process(process);
-        process.into_iter().flat_map(move |it| blocks(it).map(|found| self.live_block(it, found)))
+        self.process(process).into_iter().flat_map(move |process| {
+            let blocks = process.blocks.iter().map(|(address, it)| it.found(*address));
+            blocks.chain(process.mappings.iter()).map(|it| self.live_block(process, it))
+        })
     }
 
     /// The block that begins at `address`, or the piece of a mapping that does.
     pub fn block(&self, process: ProcessId, address: u64) -> Option<LiveBlock> {
         let process = self.process(process)?;
-        let found = process.block(address).or_else(|| process.mappings.piece(address))?;
+        let found = process
+            .blocks
+            .get(&address)
+            .map(|it| it.found(address))
+            .or_else(|| process.mappings.piece(address))?;
         Some(self.live_block(process, found))
     }
 

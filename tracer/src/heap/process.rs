@@ -42,7 +42,7 @@ const MAX_REACH_BYTES: u64 = 128 << 10;
 
 /// 16 bytes, 24 with the address: this is the memory that grows with the target's.
 #[derive(Clone, Copy, Debug)]
-struct Block {
+pub(super) struct Block {
     /// User addresses have 47 bits; the highest says that the place was one of [`Process::vacated`].
     size_and_place: u64,
     site: Slot,
@@ -57,18 +57,16 @@ impl Block {
         self.size_and_place & !Self::REUSED
     }
 
+    pub(super) fn found(self, address: u64) -> Found {
+        (address, self.size_bytes(), Maker { site: self.site, birth: self.birth })
+    }
+
     fn reused_bytes(self) -> u64 {
         if self.size_and_place & Self::REUSED != 0 { self.size_bytes() } else { 0 }
     }
 }
 
 const _: () = assert!(size_of::<(u64, Block)>() == 24);
-
-impl Block {
-    fn maker(&self) -> Maker {
-        Maker { site: self.site, birth: self.birth }
-    }
-}
 
 /// When an event happened, and what all processes share.
 pub(super) struct Context<'a> {
@@ -96,7 +94,7 @@ pub(super) struct Process {
     oom: bool,
     pub(super) ended: Option<Ended>,
     pub(super) sites: Sites,
-    blocks: FxHashMap<u64, Block>,
+    pub(super) blocks: FxHashMap<u64, Block>,
     /// Addresses whose live block was closed by an allocation there, and the time of that. Either a
     /// `realloc` in another thread had released the block and will say so when it returns, or a
     /// free was lost. At most one for each address that is or was live, for two seconds.
@@ -355,16 +353,6 @@ impl Process {
     pub(super) fn table_bytes(&self) -> usize {
         let buckets = (self.blocks.capacity() * 8 / 7).next_power_of_two();
         if self.blocks.capacity() == 0 { 0 } else { buckets * (size_of::<(u64, Block)>() + 1) }
-    }
-
-    /// Every live heap block.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = Found> {
-        self.blocks.iter().map(|(address, it)| (*address, it.size_bytes(), it.maker()))
-    }
-
-    /// The live heap block at `address`.
-    pub(super) fn block(&self, address: u64) -> Option<Found> {
-        self.blocks.get(&address).map(|it| (address, it.size_bytes(), it.maker()))
     }
 
     /// Was the block at `address`, released by a `realloc` that began at `started_ns`, closed by an

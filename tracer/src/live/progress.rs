@@ -18,7 +18,12 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(start: Instant) -> Self {
-        Self { start, terminal: stderr().is_terminal(), last: start, last_events: 0 }
+        Self {
+            start,
+            terminal: stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|it| it != "dumb"),
+            last: start,
+            last_events: 0,
+        }
     }
 
     pub(super) fn period(&self) -> Duration {

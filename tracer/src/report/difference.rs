@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Options, json::FrameJson, units};
+use super::{Options, json::FrameJson, paper::Paper, units};
 use crate::profile::{Difference, Pair, Profile, Side};
 
 /// Pairs that text shows unless the user says otherwise.
@@ -29,6 +29,7 @@ pub fn write_text(
     options: &Options,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    let out = &mut Paper::new(out, options.color);
     recording("before", &paths.before, &difference.before, out)?;
     recording("after", &paths.after, &difference.after, out)?;
     let (before_s, after_s) = (duration_s(&difference.before), duration_s(&difference.after));

@@ -6,6 +6,7 @@ mod folded;
 mod html;
 mod json;
 pub mod memleak;
+pub mod paper;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -39,6 +40,8 @@ pub struct Options {
     /// The window with which a report opens that lets its reader choose another, in seconds since tracing began.
     pub from_s: Option<f64>,
     pub to_s: Option<f64>,
+    /// Text may have colours.
+    pub color: bool,
 }
 
 impl Format {

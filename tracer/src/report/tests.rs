@@ -1,5 +1,7 @@
 //! One small profile in every format.
 
+mod looks;
+
 use expect_test::{Expect, expect};
 
 use super::*;

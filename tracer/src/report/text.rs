@@ -3,11 +3,16 @@
 
 use std::io::{self, Write};
 
-use super::{Options, units, words};
+use super::{
+    Options,
+    escape::printable,
+    paper::{Look, Paper},
+    units, words,
+};
 use crate::{
     cost::Cost,
     event::Loss,
-    profile::{Account, Frame, Process, Profile, Site},
+    profile::{Account, Frame, Outlook, Process, Profile, Site, trust::Grade},
 };
 
 /// Sites shown unless the user says otherwise.
@@ -26,6 +31,7 @@ const MAX_MARKS: usize = 10;
 const MAX_PROCESSES: usize = 10;
 
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    let out = &mut Paper::new(out, options.color);
     header(profile, options, out)?;
     for process in profile.processes.iter().take(MAX_PROCESSES) {
         self::process(process, out)?;
@@ -55,18 +61,23 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     section(profile, "Direct mappings (address space, in use or not)", &mappings, top_mappings, out)
 }
 
-fn header(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+fn header(profile: &Profile, options: &Options, out: &mut Paper<'_>) -> io::Result<()> {
     let header = &profile.header;
-    let cut = if profile.complete { "" } else { "   (CUT OFF: the recording did not end properly)" };
-    writeln!(out, "{}   {} of tracing{cut}", options.path, units::seconds(profile.duration_s))?;
-    writeln!(out, "target   {}   on {}, {}", header.target, header.host, header.started)?;
+    out.put(Look::Head, printable(&options.path))?;
+    write!(out, "   {} of tracing", units::seconds(profile.duration_s))?;
+    if !profile.complete {
+        out.put(Look::Caution, "   (CUT OFF: the recording did not end properly)")?;
+    }
+    let [target, host, started] = [&header.target, &header.host, &header.started].map(|it| printable(it));
+    writeln!(out, "\ntarget   {target}   on {host}, {started}")?;
     if profile.is_windowed() {
         let [from, to, at] = [profile.from_s, profile.to_s, profile.at_s].map(units::seconds);
         let seen = if profile.at_s > profile.to_s { format!(", and live at {at}") } else { String::new() };
         writeln!(out, "window   what was allocated from {from} to {to}{seen}")?;
     }
     for (number, mark) in (1..).zip(&profile.marks).take(MAX_MARKS) {
-        let label = if mark.label.is_empty() { String::new() } else { format!(" {}", mark.label) };
+        let label =
+            if mark.label.is_empty() { String::new() } else { format!(" {}", printable(&mark.label)) };
         writeln!(out, "mark {number:<3} at {}{label}", units::seconds(mark.t_s))?;
     }
     if profile.marks.len() > MAX_MARKS {
@@ -75,9 +86,9 @@ fn header(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Resu
     Ok(())
 }
 
-fn process(process: &Process, out: &mut dyn Write) -> io::Result<()> {
+fn process(process: &Process, out: &mut Paper<'_>) -> io::Result<()> {
     let row = &process.row;
-    write!(out, "process  {} {}", row.pid, row.name)?;
+    write!(out, "process  {} {}", row.pid, printable(&row.name))?;
     if let (Some(first), Some(last)) = (process.rss_first_bytes, process.rss_last_bytes) {
         write!(out, "   RSS {} -> {}", units::bytes(first as i64), units::bytes(last as i64))?;
     }
@@ -86,11 +97,20 @@ fn process(process: &Process, out: &mut dyn Write) -> io::Result<()> {
     }
     match &row.ended {
         Some(ended) if ended.how == "exit" => writeln!(out, "   exited with code {}", ended.code),
-        Some(ended) if ended.how == "oom-kill" => writeln!(out, "   KILLED BY THE OOM KILLER"),
+        Some(ended) if ended.how == "oom-kill" => {
+            write!(out, "   ")?;
+            out.put(Look::Alarm, "KILLED BY THE OOM KILLER")?;
+            writeln!(out)
+        }
         Some(ended) => writeln!(out, "   killed by signal {}", ended.code),
         None => writeln!(out, "   still running"),
     }?;
-    writeln!(out, "         {}", words::outlook(process.outlook))?;
+    write!(out, "         ")?;
+    match process.outlook {
+        Outlook::Growing { .. } => out.put(Look::Alarm, words::outlook(process.outlook))?,
+        outlook => write!(out, "{}", words::outlook(outlook))?,
+    }
+    writeln!(out)?;
     match process.account {
         Some(account) => self::account(&account, out),
         None => Ok(()),
@@ -132,8 +152,15 @@ fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn trust(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "trust    {}: {}", profile.grade, profile.grade.meaning())?;
+fn trust(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
+    write!(out, "trust    ")?;
+    let judgement = format!("{}: {}", profile.grade, profile.grade.meaning());
+    if profile.grade > Grade::B {
+        out.put(Look::Caution, judgement)?
+    } else {
+        write!(out, "{judgement}")?
+    }
+    writeln!(out)?;
     for loss in Loss::ALL {
         let count = profile.loss(loss);
         if count > 0 {
@@ -149,11 +176,13 @@ fn trust(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Where to look first, whatever the order of the sites below: a slow leak can hold less than any cache.
-fn suspects(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+fn suspects(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
     for (place, site) in profile.suspects().enumerate() {
         let title = if place == 0 { "suspects" } else { "" };
         let rate = units::rate(site.growth_bytes_per_s);
-        writeln!(out, "{title:<8} {rate:>12}  {}", words::headline(profile, site))?;
+        write!(out, "{title:<8} {rate:>12}  ")?;
+        out.put(Look::Head, words::headline(profile, site))?;
+        writeln!(out)?;
     }
     Ok(())
 }
@@ -163,12 +192,14 @@ fn section(
     title: &str,
     sites: &[&Site],
     top: usize,
-    out: &mut dyn Write,
+    out: &mut Paper<'_>,
 ) -> io::Result<()> {
     if sites.is_empty() || top == 0 {
         return Ok(());
     }
-    writeln!(out, "\n{title}")?;
+    writeln!(out)?;
+    out.put(Look::Head, title)?;
+    writeln!(out)?;
     let all: i64 = sites.iter().map(|it| it.live.bytes).sum();
     let several = profile.processes.len() > 1;
     for (place, site) in (1..).zip(sites.iter().take(top)) {
@@ -189,7 +220,7 @@ fn site(
     site: &Site,
     all: i64,
     several: bool,
-    out: &mut dyn Write,
+    out: &mut Paper<'_>,
 ) -> io::Result<()> {
     let share = site.live.bytes as f64 * 100.0 / all.max(1) as f64;
     let blocks = if site.live.blocks == 1 { "block" } else { "blocks" };
@@ -206,8 +237,15 @@ fn site(
     if let Some(oldest_s) = site.oldest_s {
         write!(out, "  oldest {}", units::seconds(oldest_s))?;
     }
-    writeln!(out, "  [{}]", site.verdict)?;
-    write!(out, "     by {}", site.via)?;
+    write!(out, "  ")?;
+    let verdict = format!("[{}]", site.verdict);
+    if site.is_growing() {
+        out.put(Look::Alarm, verdict)?
+    } else {
+        write!(out, "{verdict}")?
+    }
+    writeln!(out)?;
+    write!(out, "     by {}", printable(&site.via))?;
     if several {
         write!(out, " in process {}", site.pid)?;
     }
@@ -231,12 +269,16 @@ const MAX_NAME_CHARS: usize = 120;
 pub(super) fn frame(frame: &Frame, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "       {}", words::shorten(&frame.label(), MAX_NAME_CHARS))?;
     if let Some(file) = &frame.file {
-        let name = file.rsplit('/').next().unwrap_or(file);
+        let name = printable(file.rsplit('/').next().unwrap_or(file));
         match frame.line {
             Some(line) => write!(out, " ({name}:{line})")?,
             None => write!(out, " ({name})")?,
         }
     }
     let inlined = if frame.inlined { " inlined" } else { "" };
-    if frame.function.is_some() { writeln!(out, "  {}{inlined}", frame.module_name()) } else { writeln!(out) }
+    if frame.function.is_some() {
+        writeln!(out, "  {}{inlined}", printable(frame.module_name()))
+    } else {
+        writeln!(out)
+    }
 }

@@ -1,6 +1,6 @@
 //! What named things mean, in words for the reader.
 
-use super::units;
+use super::{escape::printable, units};
 use crate::{
     event::Loss,
     profile::{Account, Frame, Outlook, Profile, Site},
@@ -82,8 +82,9 @@ pub fn headline(profile: &Profile, site: &Site) -> String {
     if names.is_empty() { "(no stack)".to_owned() } else { names.join(" < ") }
 }
 
-/// At most `chars` of it.
+/// At most `chars` of it, and nothing that a terminal acts on.
 pub fn shorten(name: &str, chars: usize) -> String {
+    let name = &*printable(name);
     match name.char_indices().nth(chars) {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name.to_owned(),

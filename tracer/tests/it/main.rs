@@ -5,6 +5,7 @@
 
 mod agreement;
 mod browser;
+mod color;
 mod incidents;
 mod input;
 mod memleak;
