@@ -1,6 +1,7 @@
 //! A capture's numbers with names, and questions put to them. Pure.
 
 mod difference;
+mod history;
 mod judge;
 mod process;
 mod site;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 
 pub use self::{
     difference::{Difference, Pair, Side},
+    history::{Birth, Held},
     judge::Verdict,
     process::{Account, Outlook, Process},
     site::Site,
@@ -43,6 +45,8 @@ pub struct Profile {
     pub to_s: f64,
     /// When what is live was looked at.
     pub at_s: f64,
+    /// When the most was live, in the window.
+    pub peak_s: f64,
     pub processes: Vec<Process>,
     /// In the order of the query.
     pub sites: Vec<Site>,
@@ -107,6 +111,7 @@ impl Profile {
             from_s: 0.0,
             to_s: recording.end_s(),
             at_s: recording.end_s(),
+            peak_s: 0.0,
             processes: Vec::new(),
             sites: Vec::new(),
             stacks: Stacks::default(),
@@ -142,6 +147,13 @@ impl Profile {
         let is_shown = |place: usize| place < shown_sites || self.suspects.contains(&place);
         let shown = sites.iter_mut().enumerate().filter(|(place, _)| is_shown(*place)).map(|(_, it)| it);
         self.stacks = Stacks::of(recording, shown);
+        let peak = history::peak(recording, window, is_wanted);
+        self.peak_s = recording.times_s[peak as usize];
+        for site in sites.iter_mut().take(shown_sites) {
+            let Some(history) = recording.sites.get(&site.id) else { continue };
+            site.held = Held::of(history, window, peak, &recording.times_s);
+            site.births = history::births(site, &history.cohorts, window, query.older_s.unwrap_or(0.0));
+        }
         let events = sites.iter().map(|it| (it.allocated.blocks + it.freed.blocks) as u64).sum();
         self.grade = Grade::of(&self.losses, events, &sites);
         self.sites = sites;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    FrameId, Query,
+    Birth, FrameId, Held, Query,
     judge::{self, Verdict},
     window::{self, Window},
 };
@@ -47,6 +47,10 @@ pub struct Site {
     pub(super) stack: u32,
     /// Innermost first; of the sites that are shown only.
     pub frames: Vec<FrameId>,
+    /// Of the sites that are shown only, as the next.
+    pub held: Held,
+    /// What is live, by birth.
+    pub births: Vec<Birth>,
 }
 
 /// Points of a site's history that are compared: enough for a robust slope, few enough for 50,000 sites.
@@ -87,6 +91,8 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
             stop: Arc::clone(stack.map_or(&gone, |it| &it.stop)),
             stack: history.stack,
             frames: Vec::new(),
+            held: Held::default(),
+            births: Vec::new(),
         };
         if let Some(older_s) = query.older_s {
             site.keep_older(older_s, &history.cohorts, window);
