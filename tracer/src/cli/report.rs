@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, IsTerminal as _, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -25,7 +25,8 @@ use crate::{
 #[command(after_help = "Examples:\n  alloctrace report app.jsonl.zst --sort growth -T 20\n  \
     alloctrace report app.jsonl.zst --from mark:1 --to mark:2\n  \
     alloctrace report app.jsonl.zst --format json | jq '.sites[0]'\n  \
-    alloctrace report app.jsonl.zst --format folded -o app.folded\n  \
+    alloctrace report app.jsonl.zst --format flamegraph -o app.svg\n  \
+    alloctrace report app.jsonl.zst --format pprof -o app.pb.gz && go tool pprof -http=: app.pb.gz\n  \
     alloctrace report app.jsonl.zst --format html -o app.html")]
 pub(super) struct Args {
     /// The capture that `record` wrote.
@@ -78,6 +79,16 @@ enum FormatName {
     Folded,
     /// A page for a browser, in one file that works offline.
     Html,
+    /// A flame graph to look at in a browser (SVG).
+    Flamegraph,
+    /// For `go tool pprof`, Pyroscope and Grafana (binary).
+    Pprof,
+    /// For https://www.speedscope.app
+    Speedscope,
+    /// For https://profiler.firefox.com
+    Firefox,
+    /// For valgrind's dh_view.html.
+    Dhat,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -112,6 +123,11 @@ impl Args {
             FormatName::Json => Format::Json,
             FormatName::Folded => Format::Folded,
             FormatName::Html => Format::Html,
+            FormatName::Flamegraph => Format::Flamegraph,
+            FormatName::Pprof => Format::Pprof,
+            FormatName::Speedscope => Format::Speedscope,
+            FormatName::Firefox => Format::Firefox,
+            FormatName::Dhat => Format::Dhat,
         }
     }
 
@@ -140,6 +156,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         color: args.output.is_none() && color::on_stdout(),
         ..Options::default()
     };
+    let format = args.format();
+    if args.output.is_none() && format.is_binary() && io::stdout().is_terminal() {
+        let extension = format.extension();
+        return Err(Failure::usage(format!(
+            "this format is binary and standard output is a terminal: add -o report.{extension}, or a pipe"
+        )));
+    }
     let span = Span::of(&args.capture, args.at.as_ref(), args.from.as_ref(), args.to.as_ref())?;
     let mut query = args.query(&span);
     if args.format() == Format::Html {

@@ -1,12 +1,18 @@
 //! Reports: one format per file. They read a [`Profile`] and write to any output.
 
+mod dhat;
 pub mod difference;
 pub mod escape;
+mod firefox;
+pub mod flamegraph;
 mod folded;
 mod html;
 mod json;
+mod level;
 pub mod memleak;
 pub mod paper;
+mod pprof;
+mod speedscope;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -28,6 +34,16 @@ pub enum Format {
     Folded,
     /// A page for a browser, in one file.
     Html,
+    /// A picture: SVG with search and zoom.
+    Flamegraph,
+    /// pprof's `profile.proto`, compressed.
+    Pprof,
+    /// speedscope's JSON.
+    Speedscope,
+    /// The Firefox Profiler's JSON.
+    Firefox,
+    /// DHAT's JSON, for valgrind's `dh_view.html`.
+    Dhat,
 }
 
 /// What else the writer must know.
@@ -45,12 +61,44 @@ pub struct Options {
 }
 
 impl Format {
+    pub const ALL: [Self; 9] = [
+        Self::Text,
+        Self::Json,
+        Self::Folded,
+        Self::Html,
+        Self::Flamegraph,
+        Self::Pprof,
+        Self::Speedscope,
+        Self::Firefox,
+        Self::Dhat,
+    ];
+
+    /// What its files are called, behind the name.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Text => "txt",
+            Self::Json => "json",
+            Self::Folded => "folded",
+            Self::Html => "html",
+            Self::Flamegraph => "svg",
+            Self::Pprof => "pb.gz",
+            Self::Speedscope => "speedscope.json",
+            Self::Firefox => "firefox.json",
+            Self::Dhat => "dhat.json",
+        }
+    }
+
+    /// Nothing for a terminal.
+    pub fn is_binary(self) -> bool {
+        self == Self::Pprof
+    }
+
     /// Sites that a report with `options` shows, at most.
     pub fn shown_sites(self, options: &Options) -> usize {
         options.top.unwrap_or(match self {
             Self::Text => text::TOP,
-            Self::Json | Self::Folded => usize::MAX,
             Self::Html => html::TOP,
+            _ => usize::MAX,
         })
     }
 }
@@ -71,5 +119,10 @@ pub fn write(
         Format::Json => json::write(profile, options, out),
         Format::Folded => folded::write(profile, options, out),
         Format::Html => html::write(recording, profile, options, out),
+        Format::Flamegraph => flamegraph::write(profile, options, out),
+        Format::Pprof => pprof::write(profile, options, out),
+        Format::Speedscope => speedscope::write(profile, options, out),
+        Format::Firefox => firefox::write(profile, options, out),
+        Format::Dhat => dhat::write(profile, options, out),
     }
 }

@@ -1,5 +1,6 @@
 //! One small profile in every format.
 
+mod interchange;
 mod looks;
 
 use expect_test::{Expect, expect};
