@@ -3,6 +3,7 @@
 mod bench;
 mod bpf;
 mod ci;
+mod consumers;
 mod packages;
 mod steps;
 mod test;

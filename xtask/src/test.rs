@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use xshell::{Shell, cmd};
 
-use crate::{cargo, packages, steps::Steps, tidy};
+use crate::{cargo, consumers, packages, steps::Steps, tidy};
 
 /// Install what the tests need, and run them all: format, tidy, clippy, unit tests, and tests on real programs
 ///
@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests compile with, trace, and compare with.
-const PACKAGES: [&str; 22] = [
+const PACKAGES: [&str; 24] = [
     "gcc",
     "g++",
     "libc6-dev",
@@ -44,6 +44,9 @@ const PACKAGES: [&str; 22] = [
     // What formats manual pages, and what finds fault with them.
     "groff-base",
     "mandoc",
+    // For zstdcat, and for script, which gives a command a terminal.
+    "zstd",
+    "bsdutils",
 ];
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
@@ -62,6 +65,7 @@ pub(crate) fn run_steps(sh: &Shell, args: &Args, steps: &mut Steps) -> Result<()
             );
         }
         packages::ensure(sh, &PACKAGES)?;
+        consumers::ensure(sh)?;
     }
     let cargo = &cargo();
     match component(sh, "fmt", "rustfmt") {

@@ -28,9 +28,9 @@ fn sample() -> Profile {
 }
 
 fn written(format: Format, profile: &Profile) -> Vec<u8> {
-    let options = Options { path: "a.jsonl.zst".to_owned(), top: None };
+    let options = Options { path: "a.jsonl.zst".to_owned(), ..Options::default() };
     let mut out = Vec::new();
-    write(format, profile, &options, &mut out).unwrap();
+    write(format, &crate::profile::sample_recording(), profile, &options, &mut out).unwrap();
     out
 }
 
