@@ -111,7 +111,9 @@ impl<'a> Builder<'a> {
         // Process ids can be reused.
         let is_ours = |t_s: f64| (row.began_s..=until_s).contains(&t_s);
         let moments = || self.profile.timeline.iter().filter(|it| it.pid == row.pid && is_ours(it.t_s));
-        let live: Vec<(f64, i64)> = moments().map(|it| (it.t_s, it.live.bytes)).collect();
+        // What is known of begins with nothing.
+        let nothing = (self.profile.from_s == 0.0).then_some((row.began_s.max(0.0), 0));
+        let live = nothing.into_iter().chain(moments().map(|it| (it.t_s, it.live.bytes))).collect();
         let rss: Vec<(f64, i64)> =
             moments().filter_map(|it| Some((it.t_s, i64::try_from(it.rss_bytes?).ok()?))).collect();
         for (track, values) in TRACKS.iter().zip([live, rss]) {

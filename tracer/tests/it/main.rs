@@ -6,6 +6,8 @@
 mod agreement;
 mod browser;
 mod color;
+mod consumers;
+mod formats;
 mod incidents;
 mod input;
 mod memleak;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{program::Ended, tracer::alloctrace_says};
+use crate::{formats::check_every_format, program::Ended, tracer::alloctrace_says};
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Report {
@@ -98,6 +98,7 @@ impl Report {
         });
         assert_eq!(report.schema, "alloctrace.report/1");
         report.check_sums();
+        check_every_format(capture);
         report
     }
 

@@ -28,9 +28,9 @@ fn sample() -> Profile {
 }
 
 fn written(format: Format, profile: &Profile) -> Vec<u8> {
-    let options = Options { path: "a.jsonl.zst".to_owned(), ..Options::default() };
+    let recording = crate::profile::sample_recording();
     let mut out = Vec::new();
-    write(format, &crate::profile::sample_recording(), profile, &options, &mut out).unwrap();
+    write(format, &recording, profile, &Options::default(), &mut out).unwrap();
     out
 }
 
