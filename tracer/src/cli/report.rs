@@ -26,7 +26,7 @@ use crate::{
     alloctrace report app.jsonl.zst --from mark:1 --to mark:2\n  \
     alloctrace report app.jsonl.zst --format json | jq '.sites[0]'\n  \
     alloctrace report app.jsonl.zst --format flamegraph -o app.svg\n  \
-    alloctrace report app.jsonl.zst --format pprof -o app.pb.gz && go tool pprof -http=: app.pb.gz\n  \
+    alloctrace report app.jsonl.zst --format pprof -o app.pb.gz\n  \
     alloctrace report app.jsonl.zst --format html -o app.html")]
 pub(super) struct Args {
     /// The capture that `record` wrote.

@@ -48,7 +48,7 @@ fn written(format: &str, name: &str) -> PathBuf {
 }
 
 fn json() -> Value {
-    serde_json::from_str(&Report::try_read(capture()).output).expect("JSON")
+    serde_json::from_str(&Report::try_read(capture(), &[]).output).expect("JSON")
 }
 
 fn number(value: &Value, field: &str) -> i64 {

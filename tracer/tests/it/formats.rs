@@ -34,7 +34,8 @@ pub(crate) fn check_every_format(capture: &Path) {
     let live_bytes = is_exact.then_some(profile.totals().0.bytes);
     for format in Format::ALL {
         let mut out = Vec::new();
-        report::write(format, &recording, &profile, &Options::default(), &mut out).expect("write into memory");
+        report::write(format, &recording, &profile, &Options::default(), &mut out)
+            .expect("write into memory");
         check(format, &out, live_bytes, capture);
     }
 }
@@ -97,7 +98,7 @@ fn check(format: Format, bytes: &[u8], live_bytes: Option<i64>, capture: &Path) 
 
 /// By the command, to a file and to standard output.
 fn check_by_command(capture: &Path) {
-    let live_bytes = Report::try_read(capture);
+    let live_bytes = Report::try_read(capture, &[]);
     assert_eq!(live_bytes.code, Some(0), "{}", live_bytes.errors);
     let report: Value = serde_json::from_str(&live_bytes.output).expect("JSON");
     let live_bytes = report["totals"]["live_bytes"].as_i64();
