@@ -33,6 +33,7 @@ use crate::{
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  alloctrace diff before.jsonl.zst after.jsonl.zst\n  \
     alloctrace diff before.jsonl.zst after.jsonl.zst --format json | jq '.sites[0]'\n  \
+    alloctrace diff before.jsonl.zst after.jsonl.zst --format flamegraph -o diff.svg\n  \
     alloctrace diff a.jsonl.zst b.jsonl.zst --normalize --fail-on-growth 64KiB\n\n\
     Exit code 3: a site has grown, with --fail-on-growth.")]
 pub(super) struct Args {
@@ -73,6 +74,10 @@ enum FormatName {
     Text,
     /// Every number, for programs.
     Json,
+    /// A line for each stack: its bytes before and after.
+    Folded,
+    /// A picture: red where it is more after, blue where it is less.
+    Flamegraph,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
@@ -110,6 +115,8 @@ fn write(args: &Args, difference: &Difference, out: impl Write) -> io::Result<()
     match args.format {
         FormatName::Text => difference::write_text(difference, &paths, &options, &mut out)?,
         FormatName::Json => difference::write_json(difference, &paths, &options, &mut out)?,
+        FormatName::Folded => difference::write_folded(difference, &options, &mut out)?,
+        FormatName::Flamegraph => difference::write_flamegraph(difference, &options, &mut out)?,
     }
     out.flush()
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Options, json::FrameJson, paper::Paper, units};
+use super::{Options, flamegraph, folded, json::FrameJson, paper::Paper, units};
 use crate::profile::{Difference, Pair, Profile, Side};
 
 /// Pairs that text shows unless the user says otherwise.
@@ -116,6 +116,22 @@ fn pair(difference: &Difference, place: usize, pair: &Pair, out: &mut dyn Write)
         writeln!(out, "       … and {} more", stack.len() - MAX_FRAMES)?;
     }
     Ok(())
+}
+
+/// `stack before after`, for flame graph tools.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_folded(difference: &Difference, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    folded::write_difference(difference, options, out)
+}
+
+/// A picture: SVG with search and zoom.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_flamegraph(difference: &Difference, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+    flamegraph::write_difference(difference, options, out)
 }
 
 /// `alloctrace.diff/1`: every pair, for programs. Field names are a contract.

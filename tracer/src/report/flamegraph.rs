@@ -2,12 +2,9 @@
 
 use std::io::{self, Write};
 
-use inferno::{
-    differential,
-    flamegraph::{
-        self, Direction, Options as Style, Palette,
-        color::{BasicPalette, Color, PaletteMap},
-    },
+use inferno::flamegraph::{
+    self, Direction, Options as Style, Palette,
+    color::{BasicPalette, Color, PaletteMap},
 };
 
 use super::{
@@ -15,13 +12,12 @@ use super::{
     level::{Level, printable},
     units,
 };
-use crate::profile::Profile;
+use crate::profile::{Difference, Profile};
 
 /// What stands above a graph.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Heading {
-    pub title: String,
-    pub subtitle: String,
+struct Heading {
+    title: String,
+    subtitle: String,
 }
 
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
@@ -32,25 +28,32 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     draw(&heading, &lines, "Nothing is live.", out)
 }
 
-/// Draws what is live in `after`, in red where it is more than in `before` and in blue where it is less. Both are
-/// folded stacks, as [`super::Format::Folded`] writes them. What is in `before` only has no width.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_difference(
-    before: &[u8],
-    after: &[u8],
-    heading: &Heading,
+/// Draws each stack as wide as the larger of what it holds before and after, in red where it holds more after and in
+/// blue where it holds less: what a fix has removed is what one wants to see.
+pub(super) fn write_difference(
+    difference: &Difference,
+    options: &Options,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut both = Vec::new();
-    differential::from_readers(differential::Options::default(), before, after, &mut both)?;
-    let both = String::from_utf8_lossy(&both);
-    // inferno leaves the order open. Without the two numbers, as it compares them itself.
-    let stack = |it: &str| it.rsplitn(3, ' ').nth(2).unwrap_or_default().to_owned();
-    let mut lines: Vec<String> = both.lines().map(str::to_owned).collect();
-    lines.sort_by_cached_key(|it| stack(it));
-    draw(heading, &lines, "Nothing is live after.", out)
+    // inferno draws the second number, and colours by how much it is above the first.
+    let line = |(stack, before, after): (String, i64, i64)| {
+        let widest = before.max(after);
+        format!("{stack} {} {widest}", widest - (after - before))
+    };
+    let lines: Vec<String> = folded::fold_difference(difference, options).into_iter().map(line).collect();
+    let (before, after) = difference.totals();
+    let heading = Heading {
+        title: format!("{}, before and after", title(&difference.after)),
+        subtitle: format!(
+            "{} -> {} ({}); as wide as the larger of the two; red: more after, blue: less; trust {} -> {}",
+            units::bytes(before.bytes),
+            units::bytes(after.bytes),
+            units::change(after.bytes - before.bytes),
+            difference.before.grade,
+            difference.after.grade
+        ),
+    };
+    draw(&heading, &lines, "Nothing is live, neither before nor after.", out)
 }
 
 /// `lines` are in the order of their stacks. If they hold nothing, the picture says `nothing`.

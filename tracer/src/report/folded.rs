@@ -1,12 +1,15 @@
 //! Folded stacks: `name;outermost;…;innermost bytes`, the input of every flamegraph tool.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use super::{
     Options,
     level::{Levels, shown},
 };
-use crate::profile::Profile;
+use crate::profile::{Difference, Profile};
 
 /// The stacks that hold something.
 pub(super) struct Folded {
@@ -16,11 +19,45 @@ pub(super) struct Folded {
     pub(super) left_out: usize,
 }
 
+pub(super) fn write_difference(
+    difference: &Difference,
+    options: &Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    for (stack, before, after) in fold_difference(difference, options) {
+        writeln!(out, "{stack} {before} {after}")?;
+    }
+    Ok(())
+}
+
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
     for (stack, bytes) in fold(profile, options).lines {
         writeln!(out, "{stack} {bytes}")?;
     }
     Ok(())
+}
+
+/// `stack before after` for each pair that holds something, in the order of the stacks: what difffolded.pl makes of
+/// two recordings. Inlined functions are left out, since they are known of builds only that are still there.
+pub(super) fn fold_difference(difference: &Difference, options: &Options) -> Vec<(String, i64, i64)> {
+    let (mut before, mut after) = (Levels::of(&difference.before), Levels::of(&difference.after));
+    let pairs = difference.pairs.iter().take(options.top.unwrap_or(usize::MAX));
+    let mut lines = BTreeMap::<String, (i64, i64)>::new();
+    for pair in pairs {
+        let (profile, Some(site)) = difference.site(pair) else { continue };
+        let levels = if std::ptr::eq(profile, &difference.after) { &mut after } else { &mut before };
+        let names = levels.real_stack(profile, site);
+        let mut line = names.iter().map(|it| escape(&it.name())).collect::<Vec<_>>().join(";");
+        guard_ends(&mut line);
+        let bytes = lines.entry(line).or_default();
+        bytes.0 += pair.before.live.bytes;
+        bytes.1 += pair.after.live.bytes;
+    }
+    lines
+        .into_iter()
+        .map(|(line, (before, after))| (line, before.max(0), after.max(0)))
+        .filter(|it| it.1 + it.2 > 0)
+        .collect()
 }
 
 pub(super) fn fold(profile: &Profile, options: &Options) -> Folded {

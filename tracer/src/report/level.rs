@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use rustc_hash::FxHashMap;
 
 use super::Options;
-use crate::profile::{Frame, Profile, Site};
+use crate::profile::{Frame, FrameId, Profile, Site};
 
 /// One level. Two levels that are equal are one box in a flame graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,17 +56,28 @@ impl<'a> Levels<'a> {
 
     /// The numbers of a site's levels, from the process inwards.
     pub(super) fn stack(&mut self, site: &'a Site) -> Vec<u32> {
+        self.stack_of(site, |_| true)
+    }
+
+    fn stack_of(&mut self, site: &'a Site, is_wanted: impl Fn(FrameId) -> bool) -> Vec<u32> {
         let process = self.processes.get(&site.process).copied().unwrap_or_default();
         let mut stack = Vec::with_capacity(site.frames.len() + 3);
         stack.push(self.number(Level::Process(process)));
         if !site.is_complete() {
             stack.push(self.number(Level::EndsEarly));
         }
-        stack.extend(site.frames.iter().rev().map(|it| self.frames[it.0 as usize]));
+        let frames = site.frames.iter().rev().filter(|it| is_wanted(**it));
+        stack.extend(frames.map(|it| self.frames[it.0 as usize]));
         if &*site.kind == "mmap" {
             stack.push(self.number(Level::Mapping(&site.via)));
         }
         stack
+    }
+
+    /// The same without inlined functions, as levels.
+    pub(super) fn real_stack(&mut self, profile: &Profile, site: &'a Site) -> Vec<Level<'a>> {
+        let stack = self.stack_of(site, |it| !profile.stacks.frame(it).inlined);
+        stack.into_iter().map(|it| self.levels[it as usize]).collect()
     }
 
     fn number(&mut self, level: Level<'a>) -> u32 {

@@ -4,7 +4,7 @@ mod dhat;
 pub mod difference;
 pub mod escape;
 mod firefox;
-pub mod flamegraph;
+mod flamegraph;
 mod folded;
 mod html;
 mod json;

@@ -292,21 +292,21 @@ fn a_flame_graph_of_nothing_says_so() {
 }
 
 #[test]
-fn a_difference_is_red_where_there_is_more() {
-    let heading = flamegraph::Heading { title: "a<b".to_owned(), subtitle: "after".to_owned() };
-    let draw = |before: &str, after: &str| {
-        let mut svg = Vec::new();
-        flamegraph::write_difference(before.as_bytes(), after.as_bytes(), &heading, &mut svg).unwrap();
-        String::from_utf8(svg).unwrap()
-    };
-    let svg = draw("app;f 10\napp;f (.cold) 5\napp;gone 7\n", "app;f 30\napp;f (.cold) 5\napp;new 65\n");
-    assert!(svg.contains("f (30 bytes, 30.00%; +20.00%)"), "{svg}");
-    assert!(svg.contains("new (65 bytes, 65.00%; +65.00%)"), "{svg}");
-    assert!(svg.contains("f (.cold) (5 bytes, 5.00%; 0.00%)"), "{svg}");
-    assert!(svg.contains("a&lt;b"), "{svg}");
-    assert_eq!(
-        svg,
-        draw("app;gone 7\napp;f (.cold) 5\napp;f 10\n", "app;f 30\napp;f (.cold) 5\napp;new 65\n")
-    );
-    assert!(draw("app;f 10\n", "").contains("Nothing is live after."));
+fn a_difference_is_as_wide_as_the_larger_side() {
+    let recording = crate::profile::sample_recording();
+    let profile = || Profile::new(&recording, &Query::default(), 10);
+    let (mut before, mut after) = (profile(), profile());
+    // The cache has 1,000 bytes, the leak 400.
+    before.sites[0].live.bytes = 250;
+    after.sites.pop();
+    let difference = crate::profile::Difference::new(before, after, false);
+    let mut folded = Vec::new();
+    difference::write_folded(&difference, &Options::default(), &mut folded).unwrap();
+    let lines = "app;app+0x3000;main;cache 250 1000\napp;app+0x3000;main;leak 400 0\n";
+    assert_eq!(String::from_utf8(folded).unwrap(), lines);
+    let mut svg = Vec::new();
+    difference::write_flamegraph(&difference, &Options::default(), &mut svg).unwrap();
+    let svg = String::from_utf8(svg).unwrap();
+    assert!(svg.contains("cache (1,000 bytes, 71.43%; +53.57%)"), "{svg}");
+    assert!(svg.contains("leak (400 bytes, 28.57%; -28.57%)"), "{svg}");
 }
