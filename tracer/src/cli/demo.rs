@@ -19,7 +19,10 @@ pub(super) const LEAK_COMMAND: &str = "__demo-leak";
 #[command(after_help = "\
 Examples:
   alloctrace demo
-  alloctrace demo -d 20s")]
+  alloctrace demo -d 20s
+
+Signals:
+  SIGINT, SIGTERM  end the tracing; the report follows")]
 pub(super) struct Args {
     /// How long to trace.
     #[arg(short, long, value_name = "DUR", default_value = "5s", value_parser = super::settings::duration)]

@@ -106,8 +106,13 @@ fn page(command: &Command, name: &str, names: &[String]) -> io::Result<Page> {
     for (code, meaning) in CODES {
         roff.control("TP", []).text([bold(code.to_string())]).text([roman(meaning)]);
     }
-    for note in notes.iter().filter(|it| !it.is_empty()) {
-        roff.control("SH", ["NOTES"]).text([roman(*note)]);
+    for (at, note) in notes.iter().filter(|it| !it.is_empty()).enumerate() {
+        if at == 0 {
+            roff.control("SH", ["NOTES"])
+        } else {
+            roff.control("PP", [])
+        };
+        roff.text([roman(*note)]);
     }
     for (title, entries) in [("FILES", FILES), ("ENVIRONMENT", ENVIRONMENT)] {
         roff.control("SH", [title]);

@@ -159,7 +159,7 @@ mod tests {
             let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(after.contains("Examples:\n  alloctrace "), "{name} has no examples");
             assert!(
-                after.lines().all(|it| it.chars().count() <= 82),
+                after.lines().all(|it| it.chars().count() <= 100),
                 "{name}: too wide for a terminal\n{after}"
             );
             assert!(command.get_about().is_some(), "{name} does not say what it does");
