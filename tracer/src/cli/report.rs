@@ -165,11 +165,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let span = Span::of(&args.capture, args.at.as_ref(), args.from.as_ref(), args.to.as_ref())?;
     let mut query = args.query(&span);
+    let mut until_s = span.at_s;
     if args.format() == Format::Html {
         // It holds the whole recording, and lets the reader choose another window.
         (options.from_s, options.to_s) = (query.from_s.take(), query.to_s.take());
+        until_s = until_s.filter(|_| args.at.is_some());
     }
-    let recording = read(&args.capture, span.at_s)?;
+    let recording = read(&args.capture, until_s)?;
     let profile = profile(&recording, &query, args.format().shown_sites(&options));
     if let Some(pid) = args.pid
         && !recording.processes.values().any(|it| it.pid == pid)

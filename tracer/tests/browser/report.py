@@ -403,6 +403,19 @@ def policy(page):
     equal([it for it in requests if "localhost" in it], [], "requests")
 
 
+def window(page):
+    """From 10 to 20 of 40 seconds, with five sites that have rows of their own."""
+    page.open()
+    equal(page.window(), [10, 20], "the window")
+    selection = page.one(".u-select").size["width"] / page.one(".u-over").size["width"]
+    check(abs(selection - 0.25) < 0.02, f"it is drawn: {selection}")
+    page.click("#tab-sites")
+    names = [it[0] for it in page.rows("sites")]
+    check(any("more site" in it for it in names), f"the others are summed up: {names}")
+    page.click(".window button")
+    equal(page.window(), [0, 40], "the whole recording is there")
+
+
 def empty(page):
     """Cut off before its first interval: everything is there, and says so."""
     page.open()
@@ -446,7 +459,7 @@ def main():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         page = Page(path, profile)
         try:
-            {"use": use, "names": names, "policy": policy, "empty": empty, "large": large}[checks](page)
+            {"use": use, "names": names, "policy": policy, "window": window, "empty": empty, "large": large}[checks](page)
         except BaseException:
             page.driver.quit()
             raise

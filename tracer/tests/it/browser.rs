@@ -14,11 +14,11 @@ use crate::{
 /// What a report may have at most, to be sent around.
 const MAX_BYTES: u64 = 10_000_000;
 
-fn html(directory: &Path, capture: &Synthetic) -> PathBuf {
+fn html(directory: &Path, capture: &Synthetic, options: &[&str]) -> PathBuf {
     let (path, page) = (directory.join("capture.jsonl.zst"), directory.join("report.html"));
     capture.write(&path);
     let [path, out] = [&path, &page].map(|it| it.to_str().expect("a path of ours").to_owned());
-    let ended = alloctrace_says(["report", &path, "--format", "html", "-o", &out]);
+    let ended = alloctrace_says([&["report", &path, "--format", "html", "-o", &out], options].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
     page
 }
@@ -40,7 +40,7 @@ fn a_report_is_used_with_pointer_and_keys() {
     let directory = scratch("browser-use");
     let names = vec!["book::Ledger::on_message".to_owned()];
     let capture = Synthetic { sites: 300, frames: 12, intervals: 60, names, is_complete: true };
-    check_in_browser(&html(&directory, &capture), "use");
+    check_in_browser(&html(&directory, &capture, &[]), "use");
 }
 
 #[test]
@@ -58,16 +58,24 @@ fn names_are_no_markup() {
     ];
     let names = names.map(str::to_owned).to_vec();
     let capture = Synthetic { sites: 200, frames: 10, intervals: 10, names, is_complete: false };
-    let page = html(&directory, &capture);
+    let page = html(&directory, &capture, &[]);
     check_in_browser(&page, "names");
     check_in_browser(&page, "policy");
+}
+
+#[test]
+fn a_window_that_was_asked_for_is_where_it_opens() {
+    let directory = scratch("browser-window");
+    let capture = Synthetic { sites: 50, frames: 8, intervals: 40, names: Vec::new(), is_complete: true };
+    let page = html(&directory, &capture, &["--from", "10s", "--to", "20s", "-T", "5"]);
+    check_in_browser(&page, "window");
 }
 
 #[test]
 fn nothing_was_recorded() {
     let directory = scratch("browser-empty");
     let capture = Synthetic { sites: 0, frames: 0, intervals: 0, names: Vec::new(), is_complete: false };
-    check_in_browser(&html(&directory, &capture), "empty");
+    check_in_browser(&html(&directory, &capture, &[]), "empty");
 }
 
 #[test]
@@ -75,7 +83,7 @@ fn twenty_thousand_sites() {
     let directory = scratch("browser-large");
     let capture =
         Synthetic { sites: 20_000, frames: 20, intervals: 300, names: Vec::new(), is_complete: true };
-    let page = html(&directory, &capture);
+    let page = html(&directory, &capture, &[]);
     let size = page.metadata().expect("it was written").len();
     println!("20,000 sites: {size} bytes");
     assert!(size < MAX_BYTES, "{size} bytes");

@@ -4,10 +4,11 @@
 function suspects(model) {
   const { sites, siteCount, suspects: growing } = model.data;
   if (growing.length > 0) return growing.map((it) => ({ site: sites.id.indexOf(it.site), growth: it.growth_bytes_per_s }));
+  const held = (site) => model.liveAt(site, model.lastEdge);
   let most = -1;
   for (let site = 0; site < siteCount; site += 1) {
-    if (sites.kind[site] !== "heap" || sites.count[site] > 1 || model.live[site] <= 0) continue;
-    if (most < 0 || model.live[site] > model.live[most]) most = site;
+    if (sites.kind[site] !== "heap" || sites.count[site] > 1 || held(site) <= 0) continue;
+    if (most < 0 || held(site) > held(most)) most = site;
   }
   return most < 0 ? [] : [{ site: most, growth: null }];
 }
@@ -28,8 +29,10 @@ function headline(model) {
       ...bareNameParts(model.siteName(site).name),
     );
   const { site, growth } = first;
-  const all = data.sites.kind.reduce((sum, kind, at) => sum + (kind === "heap" ? model.live[at] : 0), 0);
-  const held = `${bytes(model.live[site])} in ${plural(model.liveBlocks[site], "block")}, ${percent(model.live[site], all)} of the live heap`;
+  // Of the whole recording, whatever window is shown below.
+  const live = (it) => model.liveAt(it, model.lastEdge);
+  const all = data.sites.kind.reduce((sum, kind, at) => sum + (kind === "heap" ? live(at) : 0), 0);
+  const held = `${bytes(live(site))} in ${plural(model.liveBlocksAt(site, model.lastEdge), "block")}, ${percent(live(site), all)} of the live heap`;
   const verdict = data.sites.verdict[site];
   if (growth === null) {
     const none = data.sites.verdictClass[site] === "short" ? "Too short to judge what grows. " : "No site grows to the end. ";
@@ -96,12 +99,13 @@ function facts(model) {
   const attributes = { class: "facts" };
   // What may be wrong is to be read before the numbers.
   if (trust.grade > "B") attributes.open = "";
-  return element(
+  const details = element(
     "details",
     attributes,
     element("summary", {}, ...summaryOf(model)),
     element("div", { class: "columns" }, processTable(model), element("ul", { class: "losses", "aria-label": "Losses" }, ...losses)),
   );
+  return element("section", { "aria-label": "Processes and losses" }, details);
 }
 
 /** The processes in a line; the table behind it has the rest. */

@@ -81,8 +81,8 @@ class App {
     });
     this.found = element("span", { class: "found-count", role: "status" });
     return element(
-      "div",
-      { class: "toolbar", role: "toolbar", "aria-label": "What is shown" },
+      "section",
+      { class: "toolbar", "aria-label": "What is shown" },
       element("fieldset", { class: "measures", role: "radiogroup", "aria-label": "Measure" }, ...this.measures),
       this.process,
       this.kind,

@@ -127,6 +127,11 @@ class Model {
     return at < 0 ? 0 : this.data.points.allocatedBytes[at] - this.data.points.freedBytes[at];
   }
 
+  liveBlocksAt(site, edge) {
+    const at = this.pointAt(site, edge);
+    return at < 0 ? 0 : this.data.points.allocatedBlocks[at] - this.data.points.freedBlocks[at];
+  }
+
   computeSites() {
     const { points } = this.data;
     const { from, to } = this.state;
@@ -199,7 +204,6 @@ class Model {
   /** A site is shown if it is of the chosen process and kind, and all words are in the names of its stack. */
   find() {
     const { data, state } = this;
-    const { ofSite } = data.trees.all;
     const key = [state.query, state.process, state.kind].join("\n");
     if (key === this.foundKey) return;
     this.foundKey = key;
@@ -210,17 +214,15 @@ class Model {
       (state.kind === "all" || data.sites.kind[site] === state.kind);
     const found = words.map((it) => this.nodesWith(it));
     for (let site = 0; site < data.siteCount; site += 1) {
-      const node = ofSite[site];
+      const node = data.sites.node[site];
       const has = (nodes, word) => (node >= 0 && nodes[node]) || data.sites.via[site].includes(word);
       this.isShown[site] = isAdmitted(site) && found.every((it, at) => has(it, words[at])) ? 1 : 0;
     }
   }
 
-  /** The nodes that have `word` in their name, or in that of a function that calls them. */
+  /** The nodes that have `word` in their name, or in that of a function that calls them; shown as frames or not. */
   nodesWith(word) {
-    const { functions, trees } = this.data;
-    // A word may be in a function that is not shown.
-    const tree = trees.all;
+    const { functions, nodes } = this.data;
     const isNamed = new Uint8Array(functions.count);
     for (let at = 0; at < functions.count; at += 1) {
       const name = functions.name[at].toLowerCase();
@@ -229,11 +231,11 @@ class Model {
         this.isFound[at] = 1;
       }
     }
-    const nodes = new Uint8Array(tree.count);
-    for (let at = 0; at < tree.count; at += 1) {
-      nodes[at] = isNamed[tree.func[at]] || (tree.caller[at] >= 0 && nodes[tree.caller[at]]) ? 1 : 0;
+    const found = new Uint8Array(nodes.count);
+    for (let at = 0; at < nodes.count; at += 1) {
+      found[at] = isNamed[nodes.func[at]] || (nodes.caller[at] >= 0 && found[nodes.caller[at]]) ? 1 : 0;
     }
-    return nodes;
+    return found;
   }
 
   /** How a site is called: by the function that wanted the memory. */

@@ -71,6 +71,8 @@ class Timeline {
         series: [{}, line("--rss", 1.25), line("--live", 1.75, { fill: () => style("--live-fill") }), line("--grows-line", 1.75)],
         axes: [this.timeAxis(), this.bytesAxis()],
         hooks: {
+          // Before, it has no size to draw a selection in.
+          ready: [() => this.showWindow()],
           setCursor: [() => this.onCursor()],
           setSelect: [() => this.takeSelection()],
           draw: [(chart) => this.drawEvents(chart)],
@@ -82,7 +84,6 @@ class Timeline {
     this.chart.over.addEventListener("pointerdown", () => (this.isBrushing = true));
     window.addEventListener("pointerup", () => (this.isBrushing = false));
     new ResizeObserver(this.resize).observe(this.plot);
-    this.showWindow();
   }
 
   axis() {
@@ -146,7 +147,7 @@ class Timeline {
   showWindow() {
     const { model, chart } = this;
     const [from, to] = [model.timeOf(model.state.from), model.timeOf(model.state.to)];
-    if (chart && !this.isBrushing) {
+    if (chart?.status === 1 && !this.isBrushing) {
       const left = chart.valToPos(from, "x");
       const shown = !model.isWholeWindow;
       chart.setSelect(
