@@ -43,6 +43,7 @@ class Page:
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+        self.path = path
         self.url = pathlib.Path(path).resolve().as_uri()
         # What the browser shows before is its own affair.
         self.driver.get("about:blank")
@@ -403,17 +404,54 @@ def policy(page):
     equal([it for it in requests if "localhost" in it], [], "requests")
 
 
+def size(value):
+    """As the reports write it."""
+    if abs(value) < 1024:
+        return f"{value} B"
+    for unit in ["KiB", "MiB", "GiB"]:
+        value /= 1024
+        if abs(value) < 1023.95:
+            return f"{value:.1f} {unit}"
+    raise AssertionError(f"{value} is beyond what is tested here")
+
+
+def change(value):
+    return f"+{size(value)}" if value > 0 else size(value).replace("-", "\u2212")
+
+
 def window(page):
-    """From 10 to 20 of 40 seconds, with five sites that have rows of their own."""
+    """From 10 to 20 of 40 seconds; the JSON report of the same window lies beside the page."""
     page.open()
     equal(page.window(), [10, 20], "the window")
     selection = page.one(".u-select").size["width"] / page.one(".u-over").size["width"]
     check(abs(selection - 0.25) < 0.02, f"it is drawn: {selection}")
+    report = json.loads(pathlib.Path(page.path).with_name("report.json").read_text())
     page.click("#tab-sites")
-    names = [it[0] for it in page.rows("sites")]
-    check(any("more site" in it for it in names), f"the others are summed up: {names}")
+    for process in [None, 7, 8]:
+        sites = [it for it in report["sites"] if it["kind"] == "heap" and process in (None, it["pid"])]
+        # Each with its numbers in the window, in any order.
+        wanted = sorted((size(it["allocated_bytes"]), change(it["change_bytes"])) for it in sites)
+        if process:
+            page.js("const it = document.querySelector('[aria-label=Process]'); it.value = arguments[0]; it.dispatchEvent(new Event('change'))", process - 7)
+            page.settle()
+        rows = {}
+        page.focus("#view-sites .grid")
+        for key in [Keys.HOME, Keys.PAGE_DOWN, Keys.PAGE_DOWN, Keys.END]:
+            page.keys(key)
+            script = "return [...document.querySelectorAll('#view-sites .rows .row')].map((it) => [it.ariaRowIndex, it.children[5].textContent, it.children[3].textContent])"
+            rows |= {row: (allocated, growth) for row, allocated, growth in page.js(script)}
+        equal(sorted(rows.values()), wanted, f"what sites of process {process or 'any'} allocated, and grew by")
     page.click(".window button")
     equal(page.window(), [0, 40], "the whole recording is there")
+
+
+def others(page):
+    """Five sites have rows of their own."""
+    page.open()
+    page.click("#tab-sites")
+    names = [it[0] for it in page.rows("sites")]
+    check(any("more sites]" in it for it in names), f"the others are summed up: {names}")
+    check(page.text(".found-count").startswith("49 sites"), f"and counted: {page.text('.found-count')}")
 
 
 def empty(page):
@@ -459,7 +497,7 @@ def main():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         page = Page(path, profile)
         try:
-            {"use": use, "names": names, "policy": policy, "window": window, "empty": empty, "large": large}[checks](page)
+            {"use": use, "names": names, "policy": policy, "window": window, "others": others, "empty": empty, "large": large}[checks](page)
         except BaseException:
             page.driver.quit()
             raise

@@ -39,7 +39,7 @@ fn check_in_browser(page: &Path, checks: &str) {
 fn a_report_is_used_with_pointer_and_keys() {
     let directory = scratch("browser-use");
     let names = vec!["book::Ledger::on_message".to_owned()];
-    let capture = Synthetic { sites: 300, frames: 12, intervals: 60, names, is_complete: true };
+    let capture = Synthetic { sites: 300, frames: 12, intervals: 60, processes: 1, names, is_complete: true };
     check_in_browser(&html(&directory, &capture, &[]), "use");
 }
 
@@ -57,7 +57,8 @@ fn names_are_no_markup() {
         "line\nbreak\u{2028}and\u{0}zero",
     ];
     let names = names.map(str::to_owned).to_vec();
-    let capture = Synthetic { sites: 200, frames: 10, intervals: 10, names, is_complete: false };
+    let capture =
+        Synthetic { sites: 200, frames: 10, intervals: 10, processes: 1, names, is_complete: false };
     let page = html(&directory, &capture, &[]);
     check_in_browser(&page, "names");
     check_in_browser(&page, "policy");
@@ -66,23 +67,38 @@ fn names_are_no_markup() {
 #[test]
 fn a_window_that_was_asked_for_is_where_it_opens() {
     let directory = scratch("browser-window");
-    let capture = Synthetic { sites: 50, frames: 8, intervals: 40, names: Vec::new(), is_complete: true };
-    let page = html(&directory, &capture, &["--from", "10s", "--to", "20s", "-T", "5"]);
+    let window = ["--from", "10s", "--to", "20s"];
+    let capture =
+        Synthetic { sites: 50, frames: 8, intervals: 40, processes: 2, names: Vec::new(), is_complete: true };
+    let page = html(&directory, &capture, &window);
+    // What the browser computes for a window is to be what the other reports say of it.
+    let path = directory.join("capture.jsonl.zst");
+    let path = path.to_str().expect("a path of ours");
+    let json = alloctrace_says([&["report", path, "--format", "json"], &window[..]].concat());
+    std::fs::write(directory.join("report.json"), json.output).expect("a file in the scratch directory");
     check_in_browser(&page, "window");
+    check_in_browser(&html(&directory, &capture, &["-T", "5"]), "others");
 }
 
 #[test]
 fn nothing_was_recorded() {
     let directory = scratch("browser-empty");
-    let capture = Synthetic { sites: 0, frames: 0, intervals: 0, names: Vec::new(), is_complete: false };
+    let capture =
+        Synthetic { sites: 0, frames: 0, intervals: 0, processes: 1, names: Vec::new(), is_complete: false };
     check_in_browser(&html(&directory, &capture, &[]), "empty");
 }
 
 #[test]
 fn twenty_thousand_sites() {
     let directory = scratch("browser-large");
-    let capture =
-        Synthetic { sites: 20_000, frames: 20, intervals: 300, names: Vec::new(), is_complete: true };
+    let capture = Synthetic {
+        sites: 20_000,
+        frames: 20,
+        intervals: 300,
+        processes: 1,
+        names: Vec::new(),
+        is_complete: true,
+    };
     let page = html(&directory, &capture, &[]);
     let size = page.metadata().expect("it was written").len();
     println!("20,000 sites: {size} bytes");

@@ -12,6 +12,8 @@ pub(crate) struct Synthetic {
     pub(crate) sites: u32,
     pub(crate) frames: u32,
     pub(crate) intervals: u32,
+    /// At least one; sites are of each in turn.
+    pub(crate) processes: u32,
     /// Names that every third function has instead of its own.
     pub(crate) names: Vec<String>,
     /// Whether it ends as it should; otherwise it was cut off.
@@ -32,7 +34,9 @@ impl Dice {
 /// Distinct functions of a program with 20,000 sites.
 const FUNCTIONS: u32 = 8000;
 
-const PROCESS: u32 = 1;
+/// Of the first process.
+const PID: u32 = 7;
+
 const MODULES: [&str; 4] =
     ["/usr/bin/orderd", "/usr/lib/liborder.so.4", "/usr/lib/libwire.so.2", "/usr/lib/libc.so.6"];
 
@@ -53,11 +57,13 @@ impl Synthetic {
         for (id, path) in (1..).zip(MODULES) {
             row(Row::Module(ModuleRow { id, path: path.to_owned(), build_id: None }));
         }
-        row(Row::Process(self.process()));
+        for process in 1..=self.processes {
+            row(Row::Process(self.process(process)));
+        }
         let mut sites = Vec::new();
         for id in 0..self.sites {
             row(Row::Stack(self.stack(id)));
-            sites.push(Growth::new(id, self.intervals));
+            sites.push(Growth::new(id, 1 + id % self.processes, self.intervals));
         }
         for interval in 0..self.intervals {
             row(Row::Interval(self.interval(interval, &mut sites)));
@@ -68,21 +74,21 @@ impl Synthetic {
         }
         if self.is_complete {
             let t_s = f64::from(self.intervals);
-            row(Row::Oom(OomRow { t_s, process: PROCESS }));
+            row(Row::Oom(OomRow { t_s, process: 1 }));
             row(Row::End(EndRow { t_s, reason: "target-ended".to_owned() }));
         }
         writer.flush().expect("a capture");
     }
 
-    fn process(&self) -> ProcessRow {
-        let ended = self.is_complete.then(|| EndedRow {
+    fn process(&self, id: u32) -> ProcessRow {
+        let ended = (self.is_complete && id == 1).then(|| EndedRow {
             t_s: f64::from(self.intervals),
             how: "oom-kill".to_owned(),
             code: 9,
         });
         ProcessRow {
-            id: PROCESS,
-            pid: 7,
+            id,
+            pid: PID + id - 1,
             name: "orderd".to_owned(),
             command: "orderd --port 80".to_owned(),
             exe: MODULES[0].to_owned(),
@@ -128,17 +134,21 @@ impl Synthetic {
     fn interval(&self, interval: u32, sites: &mut [Growth]) -> IntervalRow {
         let t_s = f64::from(interval + 1);
         let rows: Vec<SiteRow> = sites.iter_mut().filter_map(|it| it.step(interval, t_s)).collect();
-        let live = |part: fn(&SiteRow) -> i64| sites.iter().map(|it| part(&it.row)).sum::<i64>();
-        let live_bytes = live(|it| it.allocated_bytes - it.freed_bytes);
-        let process = ProcessSample {
-            process: PROCESS,
-            rss_bytes: Some(live_bytes as u64 + (32 << 20)),
-            live_bytes,
-            live_blocks: live(|it| it.allocated_blocks - it.freed_blocks),
-            unknown_frees: u64::from(interval) * 3,
-            arena_bytes: live_bytes,
-        };
-        IntervalRow { t_s, processes: vec![process], sites: rows, loss: BTreeMap::new() }
+        let processes = (1..=self.processes).map(|it| sample(it, interval, sites)).collect();
+        IntervalRow { t_s, processes, sites: rows, loss: BTreeMap::new() }
+    }
+}
+
+fn sample(process: u32, interval: u32, sites: &[Growth]) -> ProcessSample {
+    let own = || sites.iter().map(|it| &it.row).filter(|it| it.process == process);
+    let live_bytes = own().map(|it| it.allocated_bytes - it.freed_bytes).sum::<i64>();
+    ProcessSample {
+        process,
+        rss_bytes: Some(live_bytes as u64 + (32 << 20)),
+        live_bytes,
+        live_blocks: own().map(|it| it.allocated_blocks - it.freed_blocks).sum(),
+        unknown_frees: u64::from(interval) * 3,
+        arena_bytes: live_bytes,
     }
 }
 
@@ -155,7 +165,7 @@ struct Growth {
 }
 
 impl Growth {
-    fn new(id: u32, intervals: u32) -> Self {
+    fn new(id: u32, process: u32, intervals: u32) -> Self {
         let mut dice = Dice(u64::from(id) << 20);
         let (every, last) = match dice.below(20) {
             0 => (1, intervals),
@@ -164,7 +174,7 @@ impl Growth {
         };
         let row = SiteRow {
             site: id,
-            process: PROCESS,
+            process,
             kind: if id % 50 == 7 { "mmap" } else { "heap" }.to_owned(),
             via: if id % 50 == 7 { "mmap" } else { "malloc" }.to_owned(),
             stack: id,
