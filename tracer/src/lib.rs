@@ -10,6 +10,7 @@ pub mod event;
 pub mod interval;
 
 pub mod capture;
+pub mod check;
 pub mod cli;
 pub mod elf;
 pub mod heap;

@@ -1,5 +1,6 @@
 //! The command line: one file per command, and the only room that knows clap.
 
+mod check;
 mod color;
 mod completions;
 mod demo;
@@ -62,6 +63,7 @@ enum Command {
     Record(record::Args),
     Report(report::Args),
     Diff(diff::Args),
+    Check(check::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
     Memleak(memleak::Args),
@@ -84,13 +86,14 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    start_log(args.verbose);
-    args.color.decide();
-    let done = match args.command {
+    let Args { command, verbose, color } = Args::parse();
+    start_log(verbose);
+    color.decide();
+    let done = match command {
         Command::Record(args) => record::run(args),
         Command::Report(args) => report::run(&args),
         Command::Diff(args) => diff::run(&args),
+        Command::Check(args) => check::run(&args, verbose > 0),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Memleak(args) => memleak::run(&args),

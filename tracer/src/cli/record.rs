@@ -40,32 +40,32 @@ Signals:
 )]
 pub(super) struct Args {
     #[command(flatten)]
-    target: TargetArgs,
+    pub(super) target: TargetArgs,
     /// Where to write the capture [default: alloctrace.NAME.PID.TIME.jsonl.zst].
     #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// Overwrite an existing capture.
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
     /// End after this time, for example 60s or 5m [default: when the target ends, or at Ctrl-C].
     #[arg(short, long, value_name = "DUR", value_parser = settings::duration)]
-    duration: Option<Duration>,
+    pub(super) duration: Option<Duration>,
     /// How often the state is written down.
     #[arg(short, long, value_name = "INTERVAL", default_value = "1s", value_parser = settings::duration)]
-    interval: Duration,
+    pub(super) interval: Duration,
     /// Do not trace the children of a launched command.
     ///
     /// Children are traced from their first instruction on, and for that every process of this machine
     /// that uses the same C library pays about half a microsecond per allocation while the recording
     /// runs. With this option only the command itself is touched.
     #[arg(long)]
-    no_follow: bool,
+    pub(super) no_follow: bool,
     /// Memory for events on their way to us; a power of two.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = ring_size)]
-    ring: u32,
+    pub(super) ring: u32,
     /// Exit with code 4 if the result deserves less trust than this grade, A to F.
     #[arg(long, value_name = "GRADE")]
-    min_trust: Option<Grade>,
+    pub(super) min_trust: Option<Grade>,
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
@@ -100,7 +100,7 @@ pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
 }
 
 /// A capture, and the probes on their way out of the kernel.
-struct Recorded {
+pub(super) struct Recorded {
     path: PathBuf,
     detaching: JoinHandle<()>,
 }
@@ -110,12 +110,19 @@ impl Recorded {
     fn summary(self) -> Result<(PathBuf, Grade), Failure> {
         let grade = report::summary(&self.path);
         eprintln!("alloctrace: capture written to {}", self.path.display());
+        let path = self.path.clone();
+        self.detach();
+        Ok((path, grade?))
+    }
+
+    /// Waits for the probes: the kernel would take them out anyway, but later.
+    pub(super) fn detach(self) {
         let _ = self.detaching.join();
-        Ok((self.path, grade?))
     }
 }
 
-fn record(args: &Args) -> Result<Recorded, Failure> {
+/// Traces the target and writes the capture.
+pub(super) fn record(args: &Args) -> Result<Recorded, Failure> {
     let mut launched = None;
     let mut target = Target::Processes(dedup(&args.target.pid));
     let (name, first) = match &args.target.command[..] {

@@ -37,10 +37,13 @@ impl fmt::Display for Verdict {
 }
 
 /// Fewer points cannot be told from chance: three of them rise one time in six.
-const MIN_POINTS: usize = 4;
+pub const MIN_POINTS: usize = 4;
 
 /// A trend is taken for one if chance makes it less often than one time in twenty (one-sided normal deviate).
 const TREND_DEVIATE: f64 = 1.645;
+
+/// Points of a history that are compared: enough for a robust slope, few enough for 50,000 sites.
+pub(super) const HISTORY_POINTS: usize = 32;
 
 /// A site that has grown by less than this share of what it holds, over the whole window, is steady.
 const GROWTH_SHARE: f64 = 0.1;
@@ -77,6 +80,15 @@ fn has_trend(values: &[i64]) -> bool {
     let variance = count * (count - 1.0) * (2.0 * count + 5.0) / 18.0;
     // Less one, for the score goes in steps.
     (score - 1) as f64 >= TREND_DEVIATE * variance.sqrt()
+}
+
+/// The slope of a long series, from at most [`HISTORY_POINTS`] of its points that lie evenly; `None` if it has no upward
+/// trend.
+pub fn growth_bytes_per_s(times_s: &[f64], live_bytes: &[i64]) -> Option<f64> {
+    let (count, points) = (times_s.len(), times_s.len().min(HISTORY_POINTS));
+    let places = (1..=points).map(|it| it * count / points - 1);
+    let (times, values): (Vec<f64>, Vec<i64>) = places.map(|it| (times_s[it], live_bytes[it])).unzip();
+    has_trend(&values).then(|| slope(&times, &values))
 }
 
 /// The verdict from the whole history and from its last half: what has stopped growing does not leak.

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 pub use self::{
     difference::{Difference, Pair, Side},
     history::{Birth, Held},
-    judge::Verdict,
+    judge::{MIN_POINTS, Verdict, growth_bytes_per_s},
     process::{Account, Outlook, Process},
     site::Site,
     stacks::{Frame, FrameId, Stacks},

@@ -53,9 +53,6 @@ pub struct Site {
     pub births: Vec<Birth>,
 }
 
-/// Points of a site's history that are compared: enough for a robust slope, few enough for 50,000 sites.
-const HISTORY_POINTS: usize = 32;
-
 /// All sites that had been seen by the window's end.
 pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Vec<Site> {
     let steps = steps(window);
@@ -106,7 +103,7 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
 fn steps(window: &Window) -> Vec<u32> {
     let first = window.from.unwrap_or(*window.intervals().start());
     let count = (window.to - first) as usize + 1;
-    let groups = count.min(HISTORY_POINTS);
+    let groups = count.min(judge::HISTORY_POINTS);
     (1..=groups).map(|it| first + (it * count / groups) as u32 - 1).collect()
 }
 

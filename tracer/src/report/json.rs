@@ -160,6 +160,11 @@ fn loss(profile: &Profile) -> Map<String, Value> {
     fields
 }
 
+pub(super) fn site_value(profile: &Profile, site: &Site) -> Value {
+    // Numbers and texts only: nothing in it can fail to become JSON.
+    serde_json::to_value(self::site(profile, site)).unwrap_or_default()
+}
+
 fn site<'a>(profile: &'a Profile, site: &'a Site) -> SiteJson<'a> {
     SiteJson {
         id: site.id,

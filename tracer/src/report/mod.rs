@@ -21,7 +21,11 @@ pub mod words;
 
 use std::io::{self, Write};
 
-use crate::{capture::Recording, profile::Profile};
+use crate::{
+    capture::Recording,
+    cost::Cost,
+    profile::{Profile, Site},
+};
 
 /// How a report is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,4 +129,33 @@ pub fn write(
         Format::Firefox => firefox::write(profile, options, out),
         Format::Dhat => dhat::write(profile, options, out),
     }
+}
+
+/// One site and its stack as the text report shows them. `cost` is what it is shown for, and `share` what of all
+/// that is, 0 to 1.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_site(
+    profile: &Profile,
+    place: usize,
+    site: &Site,
+    cost: Cost,
+    share: f64,
+    out: &mut Paper<'_>,
+) -> io::Result<()> {
+    text::site(profile, place, site, cost, share, out)
+}
+
+/// The grade and every loss, as the text report shows them.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_trust(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
+    text::trust(profile, out)
+}
+
+/// One element of `sites` of the JSON report.
+pub fn site_json(profile: &Profile, site: &Site) -> serde_json::Value {
+    json::site_value(profile, site)
 }

@@ -152,7 +152,8 @@ fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn trust(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
+/// The grade and every loss.
+pub(super) fn trust(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
     write!(out, "trust    ")?;
     let judgement = format!("{}: {}", profile.grade, profile.grade.meaning());
     if profile.grade > Grade::B {
@@ -201,9 +202,9 @@ fn section(
     out.put(Look::Head, title)?;
     writeln!(out)?;
     let all: i64 = sites.iter().map(|it| it.live.bytes).sum();
-    let several = profile.processes.len() > 1;
     for (place, site) in (1..).zip(sites.iter().take(top)) {
-        self::site(profile, place, site, all, several, out)?;
+        let share = site.live.bytes as f64 / all.max(1) as f64;
+        self::site(profile, place, site, site.live, share, out)?;
     }
     let rest = &sites[top.min(sites.len())..];
     if !rest.is_empty() {
@@ -214,23 +215,19 @@ fn section(
     Ok(())
 }
 
-fn site(
+/// One site and its stack. `cost` is what it is shown for, and `share` what of all that is, 0 to 1.
+pub(super) fn site(
     profile: &Profile,
     place: usize,
     site: &Site,
-    all: i64,
-    several: bool,
+    cost: Cost,
+    share: f64,
     out: &mut Paper<'_>,
 ) -> io::Result<()> {
-    let share = site.live.bytes as f64 * 100.0 / all.max(1) as f64;
-    let blocks = if site.live.blocks == 1 { "block" } else { "blocks" };
-    write!(
-        out,
-        "\n{place:>3}. {}  {share:.1} %  {} {blocks}",
-        units::bytes(site.live.bytes),
-        units::count(site.live.blocks)
-    )?;
-    if site.live_error.bytes > 0 {
+    let (bytes, share) = (units::bytes(cost.bytes), share * 100.0);
+    let blocks = if cost.blocks == 1 { "block" } else { "blocks" };
+    write!(out, "\n{place:>3}. {bytes}  {share:.1} %  {} {blocks}", units::count(cost.blocks))?;
+    if site.live_error.bytes > 0 && cost == site.live {
         write!(out, "  ± {}", units::bytes(site.live_error.bytes))?;
     }
     write!(out, "  {}", units::rate(site.growth_bytes_per_s))?;
@@ -246,7 +243,7 @@ fn site(
     }
     writeln!(out)?;
     write!(out, "     by {}", printable(&site.via))?;
-    if several {
+    if profile.processes.len() > 1 {
         write!(out, " in process {}", site.pid)?;
     }
     writeln!(out)?;
