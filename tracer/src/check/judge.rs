@@ -5,12 +5,12 @@ use std::{collections::HashMap, ops::RangeInclusive};
 use super::{
     Budget, Finding, Judgement, Suspect,
     rules::{Evidence, undecided},
-    series::{Most, Series},
+    series::{Most, Series, own_bytes},
 };
 use crate::{
     capture::{ProcessRow, Recording, SiteHistory},
     cost::Cost,
-    profile::{self, Profile, Site, Verdict},
+    profile::{self, Profile, Site},
     report::units,
 };
 
@@ -87,19 +87,17 @@ impl<'a> Judging<'a> {
     }
 
     fn growth(&self) -> (f64, String, Vec<Suspect>) {
-        let values = &self.series.total()[self.from as usize..=self.to as usize];
+        let values = &self.series.grown()[self.from as usize..=self.to as usize];
         let times_s = &self.recording.times_s[self.from as usize..=self.to as usize];
         let (first, last) = (values.first().copied().unwrap_or(0), values.last().copied().unwrap_or(0));
         let span_s = times_s.last().unwrap_or(&0.0) - times_s.first().unwrap_or(&0.0);
-        let detail =
-            format!("from {} to {} in {}", units::bytes(first), units::bytes(last), units::seconds(span_s));
-        (profile::growth_bytes_per_s(times_s, values), detail, self.growing(|it| it.growth_bytes_per_s > 0.0))
+        let detail = format!("by {} in {}", units::bytes(last - first), units::seconds(span_s));
+        (profile::growth_bytes_per_s(times_s, values), detail, self.growing(|_| true))
     }
 
     /// A site that only comes and goes has a slope as well, so the verdict counts too.
     fn growth_per_site(&self, allowed: f64) -> (f64, String, Vec<Suspect>) {
-        let grows = |it: &Site| matches!(it.verdict, Verdict::Growing { .. });
-        let growing = self.growing(|it| grows(it) && it.growth_bytes_per_s > 0.0);
+        let growing = self.growing(Site::is_growing);
         let rate = |it: &Suspect| self.profile.sites[it.site].growth_bytes_per_s;
         let measured = growing.first().map_or(0.0, rate);
         let detail = match growing.len() {
@@ -112,14 +110,16 @@ impl<'a> Judging<'a> {
     /// The fastest first; shares are of all growth.
     fn growing(&self, is_wanted: impl Fn(&Site) -> bool) -> Vec<Suspect> {
         let alive = |it: &(usize, &SiteHistory)| self.series.last_interval(it.1.process) == self.to;
-        let site = |(at, _): (usize, &SiteHistory)| (at, &self.profile.sites[at]);
-        let sites: Vec<(usize, &Site)> = self.series.sites().filter(alive).map(site).collect();
-        let all: f64 = sites.iter().map(|(_, it)| it.growth_bytes_per_s.max(0.0)).sum();
-        let mut suspects: Vec<Suspect> = sites
-            .into_iter()
-            .filter(|(_, it)| is_wanted(it))
-            .map(|(site, it)| Suspect { site, cost: it.change, share: it.growth_bytes_per_s / all })
-            .collect();
+        let suspect = |(site, history): (usize, &SiteHistory)| {
+            let (first, last) = (history.at(self.from), history.at(self.to));
+            let bytes = own_bytes(&last) - own_bytes(&first);
+            let cost = Cost { bytes, blocks: last.live().blocks - first.live().blocks };
+            Suspect { site, cost, share: self.profile.sites[site].growth_bytes_per_s.max(0.0) }
+        };
+        let mut suspects: Vec<Suspect> = self.series.sites().filter(alive).map(suspect).collect();
+        let all: f64 = suspects.iter().map(|it| it.share).sum();
+        suspects.retain(|it| it.share > 0.0 && is_wanted(&self.profile.sites[it.site]));
+        suspects.iter_mut().for_each(|it| it.share /= all);
         suspects.sort_by(|a, b| b.share.total_cmp(&a.share));
         suspects
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    capture::{Recording, SiteHistory},
+    capture::{Point, Recording, SiteHistory},
     profile::Site,
 };
 
@@ -54,13 +54,13 @@ impl<'a> Series<'a> {
         ended.map_or(last, |it| times_s.partition_point(|t_s| *t_s < it.t_s).min(last)) as u32
     }
 
-    /// Live bytes of a process at the end of each interval up to its last.
-    fn of(&self, process: u32) -> Vec<i64> {
+    /// The bytes that `value` takes from each site of a process, at the end of each interval up to its last.
+    fn of(&self, process: u32, value: fn(&Point) -> i64) -> Vec<i64> {
         let mut changes = vec![0; self.recording.times_s.len()];
         for (_, history) in self.sites_of(process) {
             let mut before = 0;
             for point in &history.points {
-                let now = point.live().bytes;
+                let now = value(point);
                 changes[point.interval as usize] += now - before;
                 before = now;
             }
@@ -73,11 +73,12 @@ impl<'a> Series<'a> {
         changes.into_iter().take(self.last_interval(process) as usize + 1).map(sum).collect()
     }
 
-    /// Of all processes: at the end of each interval, what those hold that have not ended in an earlier one.
-    pub(super) fn total(&self) -> Vec<i64> {
+    /// Of all processes: at the end of each interval, what those hold that have not ended in an earlier one, without what
+    /// only took the place of blocks from before the attach.
+    pub(super) fn grown(&self) -> Vec<i64> {
         let mut total = vec![0; self.recording.times_s.len()];
         for process in self.processes.keys() {
-            total.iter_mut().zip(self.of(*process)).for_each(|(sum, it)| *sum += it);
+            total.iter_mut().zip(self.of(*process, own_bytes)).for_each(|(sum, it)| *sum += it);
         }
         total
     }
@@ -86,11 +87,17 @@ impl<'a> Series<'a> {
     /// twice.
     pub(super) fn most(&self, from: u32) -> Option<Most> {
         let of = |process: u32| {
-            let values = (0..).zip(self.of(process)).filter(|(interval, _)| *interval >= from);
+            let values =
+                (0..).zip(self.of(process, |it| it.live().bytes)).filter(|(interval, _)| *interval >= from);
             values.map(move |(interval, bytes)| Most { process, interval, bytes }).max_by_key(Most::key)
         };
         self.processes.keys().filter_map(|it| of(*it)).max_by_key(Most::key)
     }
+}
+
+/// Live bytes in places of their own.
+pub(super) fn own_bytes(point: &Point) -> i64 {
+    point.live().bytes - point.reused_bytes
 }
 
 impl Most {

@@ -95,11 +95,11 @@ fn growth_is_that_of_the_leak_and_not_of_the_start() {
         ),
         expect![[r#"
             breached: 2 of 3 budgets breached
-            breached --max-growth: 100 B/s measured, 99 B/s allowed: from 5.0 KiB to 6.4 KiB in 4.0 s
-                500 100 % leak
-            kept --max-growth: 100 B/s measured, 100 B/s allowed: from 5.0 KiB to 6.4 KiB in 4.0 s
+            breached --max-growth: 100 B/s measured, 99 B/s allowed: by 1.4 KiB in 4.0 s
+                400 100 % leak
+            kept --max-growth: 100 B/s measured, 100 B/s allowed: by 1.4 KiB in 4.0 s
             breached --max-growth-per-site: 100 B/s measured, 50 B/s allowed: 1 site grows to the end
-                500 100 % leak
+                400 100 % leak
         "#]],
     );
 }
@@ -154,7 +154,7 @@ fn what_is_suppressed_does_not_count() {
         expect![[r#"
             kept: within 3 budgets
             kept --max-leaked: 0 B measured, 0 B allowed: by process 70 app, at its end
-            kept --max-growth: 0 B/s measured, 10 B/s allowed: from 0 B to 1.0 KiB in 4.0 s
+            kept --max-growth: 0 B/s measured, 10 B/s allowed: by 1.0 KiB in 4.0 s
             kept --max-live: 1.0 KiB measured, 5.9 KiB allowed: in process 70 app, at 2.0 s
         "#]],
     );
@@ -169,7 +169,7 @@ fn what_came_before_the_end_of_the_warm_up_does_not_count() {
         expect![[r#"
             kept: within 3 budgets
             kept --max-leaked: 300 B measured, 300 B allowed: by process 70 app, at its end
-            kept --max-growth: 100 B/s measured, 100 B/s allowed: from 6.2 KiB to 6.4 KiB in 2.0 s
+            kept --max-growth: 100 B/s measured, 100 B/s allowed: by 200 B in 2.0 s
             kept --max-growth-per-site: 100 B/s measured, 100 B/s allowed: 1 site grows to the end
         "#]],
     );
@@ -289,13 +289,13 @@ fn a_program_that_tidies_up_at_its_end() {
         &tidy,
         &rules(&budgets, ""),
         expect![[r#"
-        breached: 2 of 3 budgets breached
-        breached --max-growth: 100 B/s measured, 50 B/s allowed: from 100 B to 500 B in 4.0 s
-            500 100 % leak
-        breached --max-growth-per-site: 100 B/s measured, 50 B/s allowed: 1 site grows to the end
-            500 100 % leak
-        kept --max-leaked: 0 B measured, 0 B allowed: by process 70 app, at its end
-    "#]],
+            breached: 2 of 3 budgets breached
+            breached --max-growth: 100 B/s measured, 50 B/s allowed: by 400 B in 4.0 s
+                400 100 % leak
+            breached --max-growth-per-site: 100 B/s measured, 50 B/s allowed: 1 site grows to the end
+                400 100 % leak
+            kept --max-leaked: 0 B measured, 0 B allowed: by process 70 app, at its end
+        "#]],
     );
 }
 
@@ -351,7 +351,7 @@ fn a_process_that_has_ended_holds_nothing_any_more() {
         lines,
         [
             "breached --max-live: 1000 B measured, 999 B allowed: in process 71 child, at 1.0 s",
-            "kept --max-growth: 0 B/s measured, 1 B/s allowed: from 1010 B to 1010 B in 4.0 s",
+            "kept --max-growth: 0 B/s measured, 1 B/s allowed: by 0 B in 4.0 s",
         ]
     );
 }

@@ -8,6 +8,7 @@ mod browser;
 mod color;
 mod consumers;
 mod formats;
+mod check;
 mod incidents;
 mod input;
 mod memleak;

@@ -27,13 +27,13 @@ fn as_text() {
             traced   6.0 s, all of it judged
             trust    A: nothing was lost: every number is exact and every stack complete
 
-            breached   --max-growth: 100 B/s measured, 50 B/s allowed: from 100 B to 1.5 KiB in 4.0 s
+            breached   --max-growth: 100 B/s measured, 50 B/s allowed: by 1.4 KiB in 4.0 s
             kept       --max-live: 1.6 KiB measured, 1.0 MiB allowed: in process 70 app, at 6.0 s
             breached   --max-rss: 1.0 MiB measured, 1 B allowed: in process 70 app, at 1.0 s
 
             --max-growth: what grew
 
-              1. 500 B  100.0 %  5 blocks  +100 B/s  oldest 6.0 s  [growing: 100 % of its blocks are still live]
+              1. 400 B  100.0 %  4 blocks  +100 B/s  oldest 6.0 s  [growing: 100 % of its blocks are still live]
                  by malloc
                    leak (alloc.c:3)  app
                    main (main.c:34)  app
@@ -61,7 +61,7 @@ fn as_workflow_commands() {
     golden(
         Format::Github,
         expect![[r#"
-            ::error file=src/main.c,line=34,title=alloctrace check%3A --max-growth breached::100 B/s measured, 50 B/s allowed: from 100 B to 1.5 KiB in 4.0 s%0A%0A--max-growth: what grew%0A%0A  1. 500 B  100.0 %25  5 blocks  +100 B/s  oldest 6.0 s  [growing: 100 %25 of its blocks are still live]%0A     by malloc%0A       leak (alloc.c:3)  app%0A       main (main.c:34)  app
+            ::error file=src/main.c,line=34,title=alloctrace check%3A --max-growth breached::100 B/s measured, 50 B/s allowed: by 1.4 KiB in 4.0 s%0A%0A--max-growth: what grew%0A%0A  1. 400 B  100.0 %25  4 blocks  +100 B/s  oldest 6.0 s  [growing: 100 %25 of its blocks are still live]%0A     by malloc%0A       leak (alloc.c:3)  app%0A       main (main.c:34)  app
             ::notice title=alloctrace check%3A --max-live kept::1.6 KiB measured, 1.0 MiB allowed: in process 70 app, at 6.0 s
             ::error file=src/main.c,line=34,title=alloctrace check%3A --max-rss breached::1.0 MiB measured, 1 B allowed: in process 70 app, at 1.0 s%0A%0A--max-rss: what the heap held then%0A%0A  1. 100 B  100.0 %25  1 block  +100 B/s  oldest 6.0 s  [growing: 100 %25 of its blocks are still live]%0A     by malloc%0A       leak (alloc.c:3)  app%0A       main (main.c:34)  app
         "#]],
@@ -77,9 +77,9 @@ fn as_test_results() {
             <testsuites tests="5" failures="2" errors="0" time="6.000">
               <testsuite name="alloctrace check -- ./app --soak" timestamp="2026-01-02T03:04:05Z" hostname="box" skipped="0" tests="5" failures="2" errors="0" time="6.000">
                 <testcase classname="alloctrace.check" name="--max-growth" time="0">
-                  <failure type="breached" message="100 B/s measured, 50 B/s allowed: from 100 B to 1.5 KiB in 4.0 s">--max-growth: what grew
+                  <failure type="breached" message="100 B/s measured, 50 B/s allowed: by 1.4 KiB in 4.0 s">--max-growth: what grew
 
-              1. 500 B  100.0 %  5 blocks  +100 B/s  oldest 6.0 s  [growing: 100 % of its blocks are still live]
+              1. 400 B  100.0 %  4 blocks  +100 B/s  oldest 6.0 s  [growing: 100 % of its blocks are still live]
                  by malloc
                    leak (alloc.c:3)  app
                    main (main.c:34)  app</failure>
@@ -100,13 +100,13 @@ fn as_test_results() {
             traced   6.0 s, all of it judged
             trust    A: nothing was lost: every number is exact and every stack complete
 
-            breached   --max-growth: 100 B/s measured, 50 B/s allowed: from 100 B to 1.5 KiB in 4.0 s
+            breached   --max-growth: 100 B/s measured, 50 B/s allowed: by 1.4 KiB in 4.0 s
             kept       --max-live: 1.6 KiB measured, 1.0 MiB allowed: in process 70 app, at 6.0 s
             breached   --max-rss: 1.0 MiB measured, 1 B allowed: in process 70 app, at 1.0 s
 
             --max-growth: what grew
 
-              1. 500 B  100.0 %  5 blocks  +100 B/s  oldest 6.0 s  [growing: 100 % of its blocks are still live]
+              1. 400 B  100.0 %  4 blocks  +100 B/s  oldest 6.0 s  [growing: 100 % of its blocks are still live]
                  by malloc
                    leak (alloc.c:3)  app
                    main (main.c:34)  app
@@ -142,14 +142,14 @@ fn as_json() {
                 {
                   "allowed": 50.0,
                   "budget": "--max-growth",
-                  "detail": "from 100 B to 1.5 KiB in 4.0 s",
+                  "detail": "by 1.4 KiB in 4.0 s",
                   "measured": 100.0,
                   "other_sites": 0,
                   "result": "breached",
                   "sites": [
                     {
-                      "blocks": 5,
-                      "bytes": 500,
+                      "blocks": 4,
+                      "bytes": 400,
                       "share": 1.0,
                       "site": {
                         "allocated_blocks": 5,
@@ -357,13 +357,13 @@ fn as_a_summary_of_the_step() {
 
         | budget | allowed | measured | | |
         |---|--:|--:|---|---|
-        | `--max-growth` | 50 B/s | 100 B/s | breached | from 5.0 KiB to 6.4 KiB in 4.0 s |
+        | `--max-growth` | 50 B/s | 100 B/s | breached | by 1.4 KiB in 4.0 s |
         | `--max-live` | 1.0 MiB | 6.5 KiB | kept | in process 70 app, at 6.0 s |
 
         ```
         --max-growth: what grew
 
-          1. 500 B  100.0 %  5 blocks  +100 B/s  oldest 6.0 s  [growing: 100 % of its blocks are still live]
+          1. 400 B  100.0 %  4 blocks  +100 B/s  oldest 6.0 s  [growing: 100 % of its blocks are still live]
              by malloc
                leak (alloc.c:3)  app
                main (main.c:34)  app
