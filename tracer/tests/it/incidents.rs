@@ -1,12 +1,13 @@
 //! Six ways to lose memory that were met in real programs, each attached to while it runs: the report must
-//! name the guilty function first.
+//! name the guilty function first, and have nothing to say against a program that forgets. Then two that are
+//! easily mistaken: a slow leak beside a large cache, and a heap that is full of holes.
 
-use std::{process::Command, thread, time::Duration};
+use std::{collections::BTreeMap, ffi::OsStr, path::Path, process::Command, thread, time::Duration};
 
 use crate::{
     program::{Program, scratch},
-    report::Site,
-    tracer::{Tracer, alone},
+    report::{Report, Site},
+    tracer::{Tracer, alloctrace_says, alone},
     workload::build,
 };
 
@@ -15,51 +16,72 @@ const WATCHED: Duration = Duration::from_secs(4);
 
 #[test]
 fn callbacks_registered_again_on_every_event() {
-    check("callbacks");
+    check("callbacks", Growth::Even);
 }
 
 #[test]
 fn a_parser_buffer_on_unterminated_input() {
-    check("parser");
+    check("parser", Growth::Doubling);
 }
 
 #[test]
 fn an_effect_queue_that_grows_while_the_program_sleeps() {
-    check("effects");
+    check("effects", Growth::Even);
 }
 
 #[test]
 fn an_address_book_that_never_forgets() {
-    check("peers");
+    check("peers", Growth::Even);
 }
 
 #[test]
 fn an_unbounded_cache() {
-    check("cache");
+    check("cache", Growth::Even);
 }
 
 #[test]
 fn a_receive_buffer_that_an_early_return_never_clears() {
-    check("receive");
+    check("receive", Growth::Doubling);
 }
 
-fn check(incident: &str) {
+/// Attaches to an incident in full work; the function that it calls guilty, and what was seen.
+fn watch(incident: &str, argument: Option<&str>, time: Duration, capture: &Path) -> (String, Report) {
     let program = build(&format!("incidents/{incident}.rs"));
-    let _alone = alone();
-    let capture = scratch(&format!("incident-{incident}")).join("capture.jsonl.zst");
-
-    let mut target = Program::start(&mut Command::new(program));
+    let mut target = Program::start(Command::new(program).args(argument));
     let line = target.next_line();
     let guilty = line.strip_prefix("leak ").unwrap_or_else(|| panic!("{incident} said {line:?}"));
-    let tracer = Tracer::attach(target.pid(), &capture, &["-i", "500ms"]);
-    thread::sleep(WATCHED);
+    let tracer = Tracer::attach(target.pid(), capture, &["-i", "500ms"]);
+    thread::sleep(time);
     let report = tracer.interrupt();
     assert!(target.is_running(), "the target outlives the recording");
     target.close_input();
     assert_eq!(target.wait().code, Some(0), "the target ends as if nothing had been");
+    let losses = report.losses();
+    assert!(losses.is_empty(), "losses: {losses:?}");
+    (guilty.to_owned(), report)
+}
 
-    let heap = || report.sites.iter().filter(|it| it.kind == "heap");
-    let labels = || heap().map(growing).collect::<Vec<_>>().join("\n");
+fn heap(report: &Report) -> impl Iterator<Item = &Site> {
+    report.sites.iter().filter(|it| it.kind == "heap")
+}
+
+fn labels(report: &Report) -> String {
+    heap(report).map(growing).collect::<Vec<_>>().join("\n")
+}
+
+/// How the guilty site grows.
+enum Growth {
+    Even,
+    /// One buffer, which is twice as large whenever it is full: it may have been large enough for half of the time.
+    Doubling,
+}
+
+fn check(incident: &str, growth: Growth) {
+    let _alone = alone();
+    let directory = scratch(&format!("incident-{incident}"));
+    let (guilty, report) = watch(incident, None, WATCHED, &directory.join("leaking.jsonl.zst"));
+    let (guilty, heap) = (guilty.as_str(), || heap(&report));
+    let labels = || labels(&report);
     let largest = heap().max_by_key(|it| it.live_bytes).expect("a site");
     let fastest =
         heap().max_by(|a, b| a.growth_bytes_per_s.total_cmp(&b.growth_bytes_per_s)).expect("a site");
@@ -68,8 +90,74 @@ fn check(incident: &str) {
     assert!(names(first, guilty), "the first site of the report does not name {guilty}:\n{}", labels());
     assert!(names(fastest, guilty), "the fastest growing site does not name {guilty}:\n{}", labels());
     assert!(fastest.growth_bytes_per_s > 0.0, "nothing is said to grow:\n{}", labels());
+    let is_growing = fastest.verdict.starts_with("growing");
+    assert!(is_growing || matches!(growth, Growth::Doubling), "the verdict of the fastest:\n{}", labels());
+
+    let (_, fixed) = watch(incident, Some("--fixed"), WATCHED, &directory.join("fixed.jsonl.zst"));
+    let accused = self::heap(&fixed).find(|it| it.verdict.starts_with("growing") && names(it, guilty));
+    assert!(accused.is_none(), "{guilty} forgets:\n{}", self::labels(&fixed));
+}
+
+#[test]
+fn a_slow_leak_beside_a_large_cache_in_turnover() {
+    let _alone = alone();
+    let capture = scratch("incident-slow_leak").join("capture.jsonl.zst");
+    let (guilty, report) = watch("slow_leak", None, 2 * WATCHED, &capture);
+    let growing = |it: &&Site| it.verdict.starts_with("growing");
+    let found: Vec<&Site> = heap(&report).filter(growing).collect();
+    assert!(found.iter().any(|it| names(it, &guilty)), "the leak is said to grow:\n{}", labels(&report));
+    let cache: Vec<&Site> = heap(&report).filter(|it| names(it, "slow_leak::Cache")).collect();
+    let cached: i64 = cache.iter().map(|it| it.live_bytes).sum();
+    let leaked: i64 = heap(&report).filter(|it| names(it, &guilty)).map(|it| it.live_bytes).sum();
+    assert!(cached > 100 * leaked, "the cache holds {cached} bytes, the leak {leaked}");
+    for it in cache {
+        assert!(it.verdict.starts_with("steady"), "the cache does not grow:\n{}", labels(&report));
+    }
+    assert_eq!(report.processes[0].verdict, "growing");
+    // `--sort growth` and the suspects rank what grows above what merely has a slope.
+    let text = alloctrace_says([OsStr::new("report"), capture.as_os_str(), OsStr::new("--sort=growth")]);
+    let first = text.output.split("\n  1. ").nth(1).and_then(|it| it.split("\n  2. ").next());
+    assert!(first.is_some_and(|it| it.contains(&guilty)), "the first of --sort growth:\n{}", text.output);
+}
+
+/// The bytes of a workload's `books`, by name.
+fn books(line: &str) -> BTreeMap<String, i64> {
+    let line = line.strip_prefix("books ").unwrap_or_else(|| panic!("it said {line:?}"));
+    let words: Vec<&str> = line.split(' ').collect();
+    let number = |it: &str| it.parse().unwrap_or_else(|_| panic!("{it:?} in {line:?}"));
+    words.chunks(2).map(|it| (it[0].to_owned(), number(it[1]))).collect()
+}
+
+#[test]
+fn a_heap_full_of_holes_is_no_leak() {
+    let _alone = alone();
+    let capture = scratch("fragmentation").join("capture.jsonl.zst");
+    let mut target = Program::start(&mut Command::new(build("fragmentation.c")));
+    let before = books(&target.next_line());
+    let tracer = Tracer::attach(target.pid(), &capture, &["-i", "200ms"]);
+    let mut after = before.clone();
+    for _ in 0..20 {
+        target.say("round");
+        after = books(&target.next_line());
+        thread::sleep(Duration::from_millis(100));
+    }
+    let report = tracer.interrupt();
+    target.close_input();
+    assert_eq!(target.wait().code, Some(0));
     let losses = report.losses();
     assert!(losses.is_empty(), "losses: {losses:?}");
+
+    let grown = |name: &str| after[name] - before[name];
+    let process = &report.processes[0];
+    let account = process.account.as_ref().expect("an account");
+    assert_eq!(process.verdict, "fragmented", "{process:?}\n{before:?}\n{after:?}");
+    assert_eq!(report.totals.live_bytes, grown("live"), "what it holds: {}", labels(&report));
+    assert_eq!(account.live_bytes, grown("live"));
+    assert_eq!(process.arena_bytes, grown("arena"), "what glibc got from the kernel: {process:?}");
+    assert_eq!(account.live_bytes + account.retained_bytes, grown("arena"), "{process:?}");
+    // All of it is resident, but for less than what one round adds.
+    let differs = (account.change_bytes - grown("rss")).abs();
+    assert!(differs < grown("rss") / 10, "RSS grew by {} bytes: {process:?}", grown("rss"));
 }
 
 fn names(site: &Site, function: &str) -> bool {
@@ -77,5 +165,5 @@ fn names(site: &Site, function: &str) -> bool {
 }
 
 fn growing(site: &Site) -> String {
-    format!("{:>12.0} B/s {}", site.growth_bytes_per_s, site.label())
+    format!("{:>12.0} B/s [{}] {}", site.growth_bytes_per_s, site.verdict, site.label())
 }

@@ -30,7 +30,17 @@ pub(crate) struct Capture {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
+    pub(crate) verdict: String,
+    pub(crate) account: Option<Account>,
+    pub(crate) arena_bytes: i64,
     pub(crate) ended: Option<ProcessEnd>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) change_bytes: i64,
+    pub(crate) live_bytes: i64,
+    pub(crate) retained_bytes: i64,
 }
 
 #[derive(Debug, Deserialize, PartialEq)]
@@ -64,6 +74,7 @@ pub(crate) struct Site {
     pub(crate) live_error_bytes: i64,
     pub(crate) change_bytes: i64,
     pub(crate) growth_bytes_per_s: f64,
+    pub(crate) verdict: String,
     pub(crate) stack_complete: bool,
     #[serde(default)]
     pub(crate) stack_stop: Option<String>,
