@@ -14,9 +14,6 @@ use crate::{
     report::units,
 };
 
-/// Points that a slope needs to mean anything.
-const MIN_POINTS: usize = 3;
-
 /// A recording on its way through the budgets. Interval numbers are places in [`Recording::times_s`].
 pub(super) struct Judging<'a> {
     recording: &'a Recording,
@@ -57,7 +54,7 @@ impl<'a> Judging<'a> {
 
     pub(super) fn budget(&self, budget: Budget) -> Finding {
         let points = (self.to - self.from) as usize + 1;
-        if budget.is_rate() && points < MIN_POINTS {
+        if budget.is_rate() && points < profile::MIN_POINTS {
             let s = if points == 1 { "" } else { "s" };
             let why = format!(
                 "{points} interval{s} say nothing of growth: run longer, or sample more often (-i), or warm up for less"
@@ -91,8 +88,12 @@ impl<'a> Judging<'a> {
         let times_s = &self.recording.times_s[self.from as usize..=self.to as usize];
         let (first, last) = (values.first().copied().unwrap_or(0), values.last().copied().unwrap_or(0));
         let span_s = times_s.last().unwrap_or(&0.0) - times_s.first().unwrap_or(&0.0);
-        let detail = format!("by {} in {}", units::bytes(last - first), units::seconds(span_s));
-        (profile::growth_bytes_per_s(times_s, values), detail, self.growing(|_| true))
+        let (change, span) = (units::bytes(last - first), units::seconds(span_s));
+        match profile::growth_bytes_per_s(times_s, values) {
+            Some(slope) => (slope, format!("by {change} in {span}"), self.growing(|_| true)),
+            // What is filled and emptied in turns has a slope that depends on when it was looked at.
+            None => (0.0, format!("no upward trend; {change} more after {span}"), Vec::new()),
+        }
     }
 
     /// A site that only comes and goes has a slope as well, so the verdict counts too.
@@ -101,6 +102,7 @@ impl<'a> Judging<'a> {
         let rate = |it: &Suspect| self.profile.sites[it.site].growth_bytes_per_s;
         let measured = growing.first().map_or(0.0, rate);
         let detail = match growing.len() {
+            0 => "no site grows to the end".to_owned(),
             1 => "1 site grows to the end".to_owned(),
             count => format!("the most of {} sites that grow to the end", units::count(count as i64)),
         };

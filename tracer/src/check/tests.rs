@@ -154,7 +154,7 @@ fn what_is_suppressed_does_not_count() {
         expect![[r#"
             kept: within 3 budgets
             kept --max-leaked: 0 B measured, 0 B allowed: by process 70 app, at its end
-            kept --max-growth: 0 B/s measured, 10 B/s allowed: by 1.0 KiB in 4.0 s
+            kept --max-growth: 0 B/s measured, 10 B/s allowed: no upward trend; 1.0 KiB more after 4.0 s
             kept --max-live: 1.0 KiB measured, 5.9 KiB allowed: in process 70 app, at 2.0 s
         "#]],
     );
@@ -162,14 +162,14 @@ fn what_is_suppressed_does_not_count() {
 
 #[test]
 fn what_came_before_the_end_of_the_warm_up_does_not_count() {
-    let budgets = [Budget::Leaked(300), Budget::Growth(per_s(100)), Budget::GrowthPerSite(per_s(100))];
+    let budgets = [Budget::Leaked(400), Budget::Growth(per_s(100)), Budget::GrowthPerSite(per_s(100))];
     check(
         &run(),
-        &Rules { warm_up_s: 2.5, ..rules(&budgets, "") },
+        &Rules { warm_up_s: 1.5, ..rules(&budgets, "") },
         expect![[r#"
             kept: within 3 budgets
-            kept --max-leaked: 300 B measured, 300 B allowed: by process 70 app, at its end
-            kept --max-growth: 100 B/s measured, 100 B/s allowed: by 200 B in 2.0 s
+            kept --max-leaked: 400 B measured, 400 B allowed: by process 70 app, at its end
+            kept --max-growth: 100 B/s measured, 100 B/s allowed: by 300 B in 3.0 s
             kept --max-growth-per-site: 100 B/s measured, 100 B/s allowed: 1 site grows to the end
         "#]],
     );
@@ -299,6 +299,20 @@ fn a_program_that_tidies_up_at_its_end() {
     );
 }
 
+#[test]
+fn what_is_filled_and_emptied_in_turns_does_not_grow() {
+    let batches = Run { sites: vec![(0, "batch", 1, vec![100, 900, 100, 900, 100, 900])], ..run() };
+    check(
+        &batches,
+        &rules(&[Budget::Growth(per_s(1)), Budget::GrowthPerSite(per_s(1))], ""),
+        expect![[r#"
+            kept: within 2 budgets
+            kept --max-growth: 0 B/s measured, 1 B/s allowed: no upward trend; 0 B more after 4.0 s
+            kept --max-growth-per-site: 0 B/s measured, 1 B/s allowed: no site grows to the end
+        "#]],
+    );
+}
+
 /// A fork has all that its parent had, and leaves it behind.
 #[test]
 fn what_a_fork_inherits_is_not_its_leak() {
@@ -351,7 +365,7 @@ fn a_process_that_has_ended_holds_nothing_any_more() {
         lines,
         [
             "breached --max-live: 1000 B measured, 999 B allowed: in process 71 child, at 1.0 s",
-            "kept --max-growth: 0 B/s measured, 1 B/s allowed: by 0 B in 4.0 s",
+            "kept --max-growth: 0 B/s measured, 1 B/s allowed: no upward trend; 0 B more after 4.0 s",
         ]
     );
 }

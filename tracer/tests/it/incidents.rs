@@ -93,7 +93,7 @@ fn check(incident: &str, growth: Growth) {
     let is_growing = fastest.verdict.starts_with("growing");
     assert!(is_growing || matches!(growth, Growth::Doubling), "the verdict of the fastest:\n{}", labels());
 
-    let (_, fixed) = watch(incident, Some("--fixed"), WATCHED, &directory.join("fixed.jsonl.zst"));
+    let (_, fixed) = watch(incident, Some("--fixed"), WATCHED * 3 / 4, &directory.join("fixed.jsonl.zst"));
     let accused = self::heap(&fixed).find(|it| it.verdict.starts_with("growing") && names(it, guilty));
     assert!(accused.is_none(), "{guilty} forgets:\n{}", self::labels(&fixed));
 }
