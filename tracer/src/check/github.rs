@@ -36,10 +36,8 @@ pub(super) fn write(
 
 /// The budget and its stacks.
 fn message(finding: &Finding, case: &Case, options: &Options) -> io::Result<String> {
-    let mut message = text::sentence(finding).into_bytes();
-    message.push(b'\n');
-    text::sites(finding, case, options, &mut message)?;
-    Ok(String::from_utf8_lossy(&message).trim_end().to_owned())
+    let stacks = text::plain_sites(finding, case, options)?;
+    Ok(format!("{}\n\n{stacks}", text::sentence(finding)).trim_end().to_owned())
 }
 
 /// The innermost frame of the worst site whose source is known and of the project, as far as can be told: not a
@@ -118,11 +116,9 @@ pub(super) fn write_summary(
         )?;
     }
     for finding in outcome.findings.iter().filter(|it| it.result == Judgement::Breached) {
-        let mut sites = Vec::new();
-        text::sites(finding, case, options, &mut sites)?;
-        let sites = String::from_utf8_lossy(&sites);
-        if !sites.is_empty() {
-            writeln!(out, "\n```\n{}\n```", sites.trim().replace("```", "'''"))?;
+        let stacks = text::plain_sites(finding, case, options)?;
+        if !stacks.is_empty() {
+            writeln!(out, "\n```\n{}\n```", stacks.replace("```", "'''"))?;
         }
     }
     let grade = case.whole.profile.grade;

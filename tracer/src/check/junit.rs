@@ -37,7 +37,7 @@ pub(super) fn write(
         cases.push(("command", outcome.failure.as_deref().map(failed)));
     }
     let mut system_out = Vec::new();
-    text::write(outcome, case, options, &mut system_out)?;
+    text::write(outcome, case, &Options { color: false, ..options.clone() }, &mut system_out)?;
 
     let count = |element: &str| {
         let of = |it: &&(&str, Option<Trouble>)| it.1.as_ref().is_some_and(|it| it.element == element);
@@ -79,9 +79,7 @@ fn trouble(finding: &Finding, case: &Case, options: &Options) -> io::Result<Opti
         Judgement::Breached => "failure",
         Judgement::Undecided => "error",
     };
-    let mut stacks = Vec::new();
-    text::sites(finding, case, options, &mut stacks)?;
-    let text = String::from_utf8_lossy(&stacks).trim().to_owned();
+    let text = text::plain_sites(finding, case, options)?;
     Ok(Some(Trouble { element, kind: finding.result.name(), message: text::sentence(finding), text }))
 }
 

@@ -175,6 +175,8 @@ pub struct Options {
     pub top: usize,
     /// Names suppressions too that were not needed.
     pub verbose: bool,
+    /// Text may have colours.
+    pub color: bool,
     /// Source files are named relative to this directory.
     pub workspace: Option<String>,
 }

@@ -2,10 +2,14 @@
 
 use std::io::{self, Write};
 
-use super::{Case, Finding, Judgement, Options, Outcome, Suppressed};
+use super::{Case, Finding, Judgement, Options, Outcome, Status, Suppressed};
 use crate::{
     profile::Profile,
-    report::{self, units},
+    report::{
+        self,
+        paper::{Look, Paper},
+        units,
+    },
 };
 
 pub(super) fn write(
@@ -14,7 +18,14 @@ pub(super) fn write(
     options: &Options,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    writeln!(out, "alloctrace check: {}", outcome.headline())?;
+    let out = &mut Paper::new(out, options.color);
+    let headline = format!("alloctrace check: {}", outcome.headline());
+    match outcome.status() {
+        Status::Kept => out.put(Look::Head, headline)?,
+        Status::Undecided => out.put(Look::Caution, headline)?,
+        Status::Breached | Status::CommandFailed => out.put(Look::Alarm, headline)?,
+    }
+    writeln!(out)?;
     header(&case.whole.profile, options, out)?;
     report::write_trust(&case.whole.profile, out)?;
     for doubt in &outcome.doubts {
@@ -22,7 +33,7 @@ pub(super) fn write(
     }
     writeln!(out)?;
     for finding in &outcome.findings {
-        writeln!(out, "{}", line(finding))?;
+        budget(finding, out)?;
     }
     for finding in outcome.findings.iter().filter(|it| it.result == Judgement::Breached) {
         sites(finding, case, options, out)?;
@@ -30,7 +41,7 @@ pub(super) fn write(
     suppressed(&outcome.suppressed, options.verbose, out)
 }
 
-fn header(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+fn header(profile: &Profile, options: &Options, out: &mut Paper<'_>) -> io::Result<()> {
     let header = &profile.header;
     writeln!(out, "target   {}   on {}, {}", header.target, header.host, header.started)?;
     let judged = match profile.from_s {
@@ -45,8 +56,14 @@ fn header(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Resu
 }
 
 /// A budget on one line.
-fn line(finding: &Finding) -> String {
-    format!("{:<9}  {}: {}", finding.result.name(), finding.budget.flag(), sentence(finding))
+fn budget(finding: &Finding, out: &mut Paper<'_>) -> io::Result<()> {
+    let result = format!("{:<9}", finding.result.name());
+    match finding.result {
+        Judgement::Kept => write!(out, "{result}")?,
+        Judgement::Undecided => out.put(Look::Caution, result)?,
+        Judgement::Breached => out.put(Look::Alarm, result)?,
+    }
+    writeln!(out, "  {}: {}", finding.budget.flag(), sentence(finding))
 }
 
 /// What was measured, and what is allowed.
@@ -64,18 +81,21 @@ pub(super) fn sentence(finding: &Finding) -> String {
     format!("{measured} measured, {allowed} allowed: {}", finding.detail)
 }
 
-/// Who breached it.
-pub(super) fn sites(
-    finding: &Finding,
-    case: &Case,
-    options: &Options,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+/// Who breached it, without colours.
+pub(super) fn plain_sites(finding: &Finding, case: &Case, options: &Options) -> io::Result<String> {
+    let mut text = Vec::new();
+    sites(finding, case, options, &mut Paper::new(&mut text, false))?;
+    Ok(String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+fn sites(finding: &Finding, case: &Case, options: &Options, out: &mut Paper<'_>) -> io::Result<()> {
     if finding.sites.is_empty() || options.top == 0 {
         return Ok(());
     }
     let profile = &case.evidence(&finding.budget).profile;
-    writeln!(out, "\n{}: {}", finding.budget.flag(), finding.budget.deed())?;
+    writeln!(out)?;
+    out.put(Look::Head, format!("{}: {}", finding.budget.flag(), finding.budget.deed()))?;
+    writeln!(out)?;
     for (place, it) in (1..).zip(finding.sites.iter().take(options.top)) {
         report::write_site(profile, place, &profile.sites[it.site], it.cost, it.share, out)?;
     }
@@ -87,11 +107,13 @@ pub(super) fn sites(
 }
 
 /// As LeakSanitizer does.
-fn suppressed(all: &[Suppressed], verbose: bool, out: &mut dyn Write) -> io::Result<()> {
+fn suppressed(all: &[Suppressed], verbose: bool, out: &mut Paper<'_>) -> io::Result<()> {
     let (used, unused): (Vec<&Suppressed>, Vec<&Suppressed>) =
         all.iter().filter(|it| verbose || !it.is_built_in).partition(|it| it.sites > 0);
     if !used.is_empty() {
-        writeln!(out, "\nSuppressions used:\n     blocks        bytes  pattern")?;
+        writeln!(out)?;
+        out.put(Look::Head, "Suppressions used:")?;
+        writeln!(out, "\n     blocks        bytes  pattern")?;
         for it in used {
             let (blocks, bytes) = (units::count(it.cost.blocks), units::count(it.cost.bytes));
             let whose = if it.is_built_in { "  (built in)" } else { "" };
@@ -99,7 +121,9 @@ fn suppressed(all: &[Suppressed], verbose: bool, out: &mut dyn Write) -> io::Res
         }
     }
     if verbose && unused.iter().any(|it| !it.is_built_in) {
-        writeln!(out, "\nSuppressions that nothing matched:")?;
+        writeln!(out)?;
+        out.put(Look::Head, "Suppressions that nothing matched:")?;
+        writeln!(out)?;
         for it in unused.iter().filter(|it| !it.is_built_in) {
             writeln!(out, "  leak:{}", it.pattern)?;
         }

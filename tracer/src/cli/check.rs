@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use clap::{ArgGroup, ValueEnum};
 
 use super::{
+    color,
     exit::Failure,
     record, report,
     settings::{self, TargetArgs},
@@ -282,6 +283,7 @@ fn judge(
         path: shown.map(|it| it.display().to_string()),
         top: args.top,
         verbose,
+        color: args.output.is_none() && color::on_stdout(),
         workspace: std::env::var("GITHUB_WORKSPACE").ok().or_else(current_dir),
     };
     let format = args.format.format();

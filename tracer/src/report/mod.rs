@@ -21,6 +21,7 @@ pub mod words;
 
 use std::io::{self, Write};
 
+use self::paper::Paper;
 use crate::{
     capture::Recording,
     cost::Cost,

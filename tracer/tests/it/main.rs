@@ -5,10 +5,10 @@
 
 mod agreement;
 mod browser;
+mod check;
 mod color;
 mod consumers;
 mod formats;
-mod check;
 mod incidents;
 mod input;
 mod memleak;

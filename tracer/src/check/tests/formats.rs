@@ -11,7 +11,13 @@ fn golden(format: Format, expected: Expect) {
         "leak:start_up\nleak:unused",
     );
     let (outcome, case) = outcome(&run().rows(), &rules);
-    let options = Options { path: None, top: 1, verbose: true, workspace: Some("/home/me/app".to_owned()) };
+    let options = Options {
+        path: None,
+        top: 1,
+        verbose: true,
+        color: false,
+        workspace: Some("/home/me/app".to_owned()),
+    };
     let mut out = Vec::new();
     write(format, &outcome, &case, &options, &mut out).unwrap();
     expected.assert_eq(&String::from_utf8(out).unwrap());
