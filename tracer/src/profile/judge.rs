@@ -91,6 +91,17 @@ pub fn growth_bytes_per_s(times_s: &[f64], live_bytes: &[i64]) -> Option<f64> {
     has_trend(&values).then(|| slope(&times, &values))
 }
 
+/// A buffer that becomes twice as large whenever it is full does so ever more seldom: if it is filled evenly, each pause is
+/// as long as all the time before. Until the next one is overdue, nothing says that it has stopped.
+fn is_between_doublings(times: &[f64], values: &[i64]) -> bool {
+    let steps = || values.windows(2).zip(&times[1..]);
+    let rises: Vec<(f64, &[i64])> = steps().filter(|(it, _)| it[1] > it[0]).map(|(it, t)| (*t, it)).collect();
+    let [.., (previous_s, _), (last_s, last)] = rises[..] else { return false };
+    let now_s = times.last().unwrap_or(&0.0);
+    let falls = steps().any(|(it, _)| it[1] < it[0]);
+    !falls && last[1] * 2 >= last[0] * 3 && now_s - last_s <= 2.0 * (last_s - previous_s)
+}
+
 /// The verdict from the whole history and from its last half: what has stopped growing does not leak.
 /// `end` is the site at the end; of the `allocated_blocks` of the window `kept_blocks`
 /// are live.
@@ -116,7 +127,7 @@ pub(super) fn verdict(
     let kept = kept_blocks as f64 / allocated_blocks.max(1) as f64;
     if has_trend(values)
         && grows(times, values, GROWTH_SHARE)
-        && grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0)
+        && (grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0) || is_between_doublings(times, values))
     {
         Verdict::Growing { kept }
     } else if end.reused_bytes * 2 > live.bytes {
@@ -158,6 +169,13 @@ mod tests {
     fn what_is_filled_and_emptied_in_turns_does_not_grow() {
         check(&[10, 90, 20, 80, 15, 95, 30, 100], 99, 5, Verdict::Turnover);
         check(&[10, 30, 20, 40, 30, 50, 40, 60], 9, 9, Verdict::Growing { kept: 1.0 });
+    }
+
+    #[test]
+    fn a_buffer_that_doubles_grows_until_the_next_doubling_is_overdue() {
+        let doublings = [0, 10, 20, 20, 40, 40, 40, 40, 80, 80, 80, 80, 80, 80];
+        check(&doublings, 10, 1, Verdict::Growing { kept: 0.1 });
+        check(&[&doublings[..], &[80; 6]].concat(), 10, 1, Verdict::Turnover);
     }
 
     #[test]
