@@ -17,6 +17,7 @@ use super::{
     exit::Failure,
     record, report,
     settings::{self, TargetArgs},
+    tracing::TracingArgs,
 };
 use crate::{
     check::{self, Budget, Case, Format, Options, Outcome, Rate, Rules, Status, Suppressions},
@@ -222,13 +223,15 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
 
 fn record_args(args: &Args, capture: &Capture) -> record::Args {
     record::Args {
-        target: TargetArgs { pid: args.pid.clone(), command: args.command.clone() },
+        tracing: TracingArgs {
+            target: TargetArgs { pid: args.pid.clone(), command: args.command.clone() },
+            no_follow: args.no_follow,
+            ring: 64 << 20,
+        },
         output: Some(capture.path.clone()),
         force: !capture.is_temporary,
         duration: args.duration,
         interval: args.interval,
-        no_follow: args.no_follow,
-        ring: 64 << 20,
         min_trust: None,
     }
 }

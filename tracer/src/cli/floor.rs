@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{exit::Failure, record::runtime};
+use super::{exit::Failure, tracing::runtime};
 use crate::kernel::{Kernel, Programs, Settings, Target};
 
 #[derive(clap::Args)]

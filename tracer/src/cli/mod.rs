@@ -13,6 +13,7 @@ mod memleak;
 mod record;
 mod report;
 mod settings;
+mod tracing;
 mod when;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
     path::{Path, PathBuf},
     process::ExitCode,
     thread::JoinHandle,
@@ -15,9 +14,10 @@ use super::{
     exit::Failure,
     report,
     settings::{self, TargetArgs},
+    tracing::{TracingArgs, runtime},
 };
 use crate::{
-    kernel::{Kernel, Launched, Programs, Settings, Target, process},
+    kernel::Kernel,
     live::{self, About, Options, Recorder, Run, Signals},
     profile::trust::Grade,
 };
@@ -40,7 +40,7 @@ Signals:
 )]
 pub(super) struct Args {
     #[command(flatten)]
-    pub(super) target: TargetArgs,
+    pub(super) tracing: TracingArgs,
     /// Where to write the capture [default: alloctrace.NAME.PID.TIME.jsonl.zst].
     #[arg(short, long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
@@ -53,16 +53,6 @@ pub(super) struct Args {
     /// How often the state is written down.
     #[arg(short, long, value_name = "INTERVAL", default_value = "1s", value_parser = settings::duration)]
     pub(super) interval: Duration,
-    /// Do not trace the children of a launched command.
-    ///
-    /// Children are traced from their first instruction on, and for that every process of this machine
-    /// that uses the same C library pays about half a microsecond per allocation while the recording
-    /// runs. With this option only the command itself is touched.
-    #[arg(long)]
-    pub(super) no_follow: bool,
-    /// Memory for events on their way to us; a power of two.
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = ring_size)]
-    pub(super) ring: u32,
     /// Exit with code 4 if the result deserves less trust than this grade, A to F.
     #[arg(long, value_name = "GRADE")]
     pub(super) min_trust: Option<Grade>,
@@ -81,22 +71,19 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
 /// What `demo` does: an ordinary recording of a running process.
 pub(super) fn demo(tgid: u32, duration: Duration) -> Result<PathBuf, Failure> {
     let args = Args {
-        target: TargetArgs { pid: vec![tgid], command: Vec::new() },
+        tracing: TracingArgs {
+            target: TargetArgs { pid: vec![tgid], command: Vec::new() },
+            no_follow: true,
+            ring: 64 << 20,
+        },
         output: None,
         force: false,
         duration: Some(duration),
         interval: Duration::from_millis(500),
-        no_follow: true,
-        ring: 64 << 20,
         min_trust: None,
     };
     let (path, _) = record(&args)?.summary()?;
     Ok(path)
-}
-
-/// The runtime of every command that traces: one thread, which owns the heap.
-pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// A capture, and the probes on their way out of the kernel.
@@ -123,53 +110,32 @@ impl Recorded {
 
 /// Traces the target and writes the capture.
 pub(super) fn record(args: &Args) -> Result<Recorded, Failure> {
-    let mut launched = None;
-    let mut target = Target::Processes(dedup(&args.target.pid));
-    let (name, first) = match &args.target.command[..] {
-        [] => {
-            let first = args.target.pid[0];
-            (process::describe(first).name, first)
-        }
-        [program, ..] => {
-            let child = Launched::new(&args.target.command)?;
-            let tgid = child.tgid();
-            launched = Some(child);
-            target = Target::Launched { tgid, command: args.target.command.clone() };
-            (Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned(), tgid)
-        }
-    };
+    let prepared = args.tracing.prepare(None)?;
     // Before anything is attached: a wrong path must not cost the target a trap.
     let now = jiff::Timestamp::now();
     let path = args.output.clone().unwrap_or_else(|| {
-        live::default_capture_path(&name, first, &now.strftime("%Y%m%dT%H%M%SZ").to_string())
+        live::default_capture_path(&prepared.name, prepared.tgid, &now.strftime("%Y%m%dT%H%M%SZ").to_string())
     });
     runtime()?.block_on(async {
-        let follow = launched.is_some() && !args.no_follow;
-        let settings = Settings { target, follow, ring_bytes: args.ring, programs: Programs::Trace };
         // Before anything is attached, so that a signal never ends us without a word.
         let signals = Signals::new()?;
         let output = Output::create(&path, args.force)?;
-        let kernel = match Kernel::start(&settings) {
+        let kernel = match Kernel::start(&prepared.settings) {
             Ok(kernel) => kernel,
             Err(error) => {
                 output.remove();
                 return Err(error.into());
             }
         };
-        if follow {
-            log::info!(
-                "children are followed: other processes with the same C library pay for the traps too"
-            );
-        }
         let about = About {
             started: now.to_string(),
-            target: describe_target(args),
+            target: prepared.description,
             interval: args.interval,
             started_ns: crate::kernel::now_ns(),
         };
         output.empty()?;
         let recorder = Recorder::start(output.file, &path, &about)?;
-        let run = Run::new(kernel, recorder, launched);
+        let run = Run::new(kernel, recorder, prepared.launched);
         eprintln!("alloctrace: ready");
         let options = Options { interval: args.interval, duration: args.duration };
         let (ending, kernel) = run.follow(&options, signals).await?;
@@ -219,30 +185,5 @@ impl Output {
         if !self.existed {
             let _ = std::fs::remove_file(&self.path);
         }
-    }
-}
-
-fn dedup(tgids: &[u32]) -> Vec<u32> {
-    let mut distinct = tgids.to_vec();
-    distinct.sort_unstable();
-    distinct.dedup();
-    distinct
-}
-
-fn describe_target(args: &Args) -> String {
-    if args.target.command.is_empty() {
-        let pids: Vec<String> = args.target.pid.iter().map(u32::to_string).collect();
-        format!("-p {}", pids.join(" -p "))
-    } else {
-        let words: Vec<_> = args.target.command.iter().map(|it| it.to_string_lossy()).collect();
-        format!("-- {}", words.join(" "))
-    }
-}
-
-fn ring_size(text: &str) -> Result<u32, String> {
-    let bytes = settings::size(text)?;
-    match u32::try_from(bytes) {
-        Ok(it) if it.is_power_of_two() && (1 << 16..=1 << 30).contains(&it) => Ok(it),
-        _ => Err("must be a power of two between 64KiB and 1GiB".to_owned()),
     }
 }

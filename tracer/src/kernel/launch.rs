@@ -28,20 +28,20 @@ pub struct Launched {
 }
 
 impl Launched {
+    /// What the command writes goes where our own output goes, or to `output`; then it has no input either.
+    ///
     /// # Errors
     /// If no process can be made.
-    pub fn new(command: &[OsString]) -> Result<Self> {
+    pub fn new(command: &[OsString], output: Option<&File>) -> Result<Self> {
         let (reader, writer) = io::pipe().context("make a pipe")?;
         let gate = format!("/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd());
-        let child = Command::new("/proc/self/exe")
-            .arg0("alloctrace")
-            .arg(GATE_COMMAND)
-            .arg(gate)
-            .arg("--")
-            .args(command)
-            .stdin(Stdio::inherit())
-            .spawn()
-            .context("start the command")?;
+        let mut child = Command::new("/proc/self/exe");
+        child.arg0("alloctrace").arg(GATE_COMMAND).arg(gate).arg("--").args(command);
+        if let Some(output) = output {
+            let output = || output.try_clone().map(Stdio::from).context("hand the output to the command");
+            child.stdin(Stdio::null()).stdout(output()?).stderr(output()?);
+        }
+        let child = child.spawn().context("start the command")?;
         Ok(Self { child, gate: Some((reader, writer)) })
     }
 

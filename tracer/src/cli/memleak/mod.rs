@@ -7,7 +7,7 @@ use std::{ffi::OsString, ops::RangeInclusive, path::Path, process::ExitCode, tim
 use clap::ValueEnum;
 
 use self::printer::Printer;
-use super::{exit::Failure, record::runtime, settings};
+use super::{exit::Failure, settings, tracing::runtime};
 use crate::{
     kernel::{Kernel, Launched, Programs, Settings, Target},
     live::{
@@ -135,7 +135,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (target, launched) = match (args.pid, &words[..]) {
         (Some(tgid), _) => (Target::Processes(vec![tgid]), None),
         (None, command) => {
-            let child = Launched::new(command)?;
+            let child = Launched::new(command, None)?;
             (Target::Launched { tgid: child.tgid(), command: command.to_vec() }, Some(child))
         }
     };
