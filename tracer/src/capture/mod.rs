@@ -17,19 +17,23 @@
 //! of distinct stacks and of intervals, never on the number of events. A `stack` belongs to whichever
 //! sites name it; frames are repeated as often as they occur, which zstd takes care of.
 
+mod epoch;
 mod reader;
 mod recording;
+mod rewrite;
 mod rows;
+mod thin;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::{
+    epoch::Epoch,
     reader::{Error, read, read_times},
     recording::{Point, Recording, Sample, SiteHistory, Stack},
     rows::*,
-    writer::{Writer, seconds},
+    writer::Writer,
 };
 
 /// The `schema` of the header; the number rises when an older reader would misunderstand.

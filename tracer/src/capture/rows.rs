@@ -157,6 +157,6 @@ pub struct OomRow {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EndRow {
     pub t_s: f64,
-    /// `target-ended`, `signal` or `duration`.
+    /// `target-ended`, `signal` or `duration`; `saved` if the tracing went on.
     pub reason: String,
 }

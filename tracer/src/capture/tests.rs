@@ -7,7 +7,7 @@ fn small() -> (Vec<u8>, Recording) {
     let header =
         Header { schema: SCHEMA.to_owned(), target: "-p 7".to_owned(), interval_s: 1.0, ..Header::default() };
     let mut bytes = Vec::new();
-    let mut writer = Writer::new(&mut bytes, header.clone(), 0).unwrap();
+    let mut writer = Writer::new(&mut bytes, header.clone()).unwrap();
     let mut recording = Recording::default();
     recording.add(Row::Header(header));
     let mut add = |row: Row, is_last_of_flush: bool| {

@@ -17,6 +17,7 @@ use super::{
     tracing::{TracingArgs, runtime},
 };
 use crate::{
+    capture::Writer,
     kernel::Kernel,
     live::{self, About, Options, Recorder, Run, Signals},
     profile::trust::Grade,
@@ -118,7 +119,7 @@ pub(super) fn record(args: &Args) -> Result<Recorded, Failure> {
     });
     runtime()?.block_on(async {
         // Before anything is attached, so that a signal never ends us without a word.
-        let signals = Signals::new()?;
+        let mut signals = Signals::new()?;
         let output = Output::create(&path, args.force)?;
         let kernel = match Kernel::start(&prepared.settings) {
             Ok(kernel) => kernel,
@@ -134,11 +135,14 @@ pub(super) fn record(args: &Args) -> Result<Recorded, Failure> {
             started_ns: crate::kernel::now_ns(),
         };
         output.empty()?;
-        let recorder = Recorder::start(output.file, &path, &about)?;
+        let purpose = format!("write the capture {}", path.display());
+        let writer = Writer::new(output.file, about.header()).with_context(|| purpose.clone())?;
+        let recorder =
+            Recorder::start(writer, &about, format!("{purpose}; what was written until now is readable"))?;
         let run = Run::new(kernel, recorder, prepared.launched);
         eprintln!("alloctrace: ready");
-        let options = Options { interval: args.interval, duration: args.duration };
-        let (ending, kernel) = run.follow(&options, signals).await?;
+        let options = Options { interval: args.interval, duration: args.duration, progress: true };
+        let (ending, kernel) = run.follow(&options, &mut signals, live::no_requests()).await?;
         log::info!("ended: {}", ending.name());
         // The kernel takes its time for that; the user reads the report meanwhile.
         let detaching = std::thread::spawn(move || drop(kernel));

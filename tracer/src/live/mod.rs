@@ -4,17 +4,22 @@
 pub mod outstanding;
 mod progress;
 mod recorder;
+mod sink;
 
 use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
 use self::progress::Progress;
-pub use self::recorder::{About, Recorder};
+pub use self::{
+    recorder::{About, Recorder},
+    sink::Sink,
+};
 use crate::{
     event::{Event, ProcessId},
     heap::Heap,
@@ -27,6 +32,22 @@ pub struct Options {
     pub interval: Duration,
     /// `None`: until the target ends or a signal comes.
     pub duration: Option<Duration>,
+    /// Say on standard error how it goes.
+    pub progress: bool,
+}
+
+/// What whoever looks on may ask of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Place a mark.
+    Mark,
+    /// End.
+    Quit,
+}
+
+/// The requests to a run that nobody looks at: none will come.
+pub fn no_requests() -> UnboundedReceiver<Request> {
+    unbounded_channel().1
 }
 
 /// How often the ring is looked at when nothing wakes us. At a million events a second this is 20,000
@@ -43,6 +64,8 @@ pub enum Ending {
     Duration,
     /// SIGINT or SIGTERM.
     Signal,
+    /// A [`Request`].
+    Quit,
     /// Every traced process has ended.
     TargetEnded,
 }
@@ -52,6 +75,7 @@ impl Ending {
         match self {
             Self::Duration => "duration",
             Self::Signal => "signal",
+            Self::Quit => "quit",
             Self::TargetEnded => "target-ended",
         }
     }
@@ -81,12 +105,17 @@ impl Run {
         run
     }
 
-    /// Follows the target to the end of the run, and finishes the capture. The probes stay in place until
+    /// Follows the target to the end of the run, and finishes the recording. The probes stay in place until
     /// the returned kernel is dropped, so that the user need not wait for that before reading the report.
     ///
     /// # Errors
     /// If the capture cannot be written; what was written until then is readable.
-    pub async fn follow(mut self, options: &Options, mut signals: Signals) -> Result<(Ending, Kernel)> {
+    pub async fn follow(
+        mut self,
+        options: &Options,
+        signals: &mut Signals,
+        mut requests: UnboundedReceiver<Request>,
+    ) -> Result<(Ending, Kernel)> {
         let start = Instant::now();
         let mut poll = ticks(POLL);
         let mut interval = ticks(options.interval);
@@ -106,11 +135,15 @@ impl Run {
                 _ = signals.terminate.recv() => break Ending::Signal,
                 _ = signals.snapshot.recv() => self.take_interval()?,
                 _ = signals.mark.recv() => self.mark()?,
+                Some(request) = requests.recv() => match request {
+                    Request::Mark => self.mark()?,
+                    Request::Quit => break Ending::Quit,
+                },
                 _ = interval.tick() => {
                     self.take_interval()?;
                     self.forget_vanished();
                 }
-                _ = redraw.tick() => progress.draw(self.heap.live(), self.heap.events(), &self.kernel.losses()),
+                _ = redraw.tick(), if options.progress => progress.draw(self.heap.live(), self.heap.events(), &self.kernel.losses()),
                 ready = self.kernel.filling() => {
                     ready.context("watch the ring buffer")?;
                     self.drain();
@@ -123,7 +156,9 @@ impl Run {
                 break Ending::TargetEnded;
             }
         };
-        progress.clear();
+        if options.progress {
+            progress.clear();
+        }
         // What has happened until now belongs to the recording, however far behind we are.
         while self.drain() == BATCH {}
         self.take_interval()?;
@@ -217,6 +252,14 @@ impl Signals {
             snapshot: signal(SignalKind::user_defined1())?,
             mark: signal(SignalKind::user_defined2())?,
         })
+    }
+
+    /// Waits for one that ends us.
+    pub async fn end(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

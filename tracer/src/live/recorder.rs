@@ -1,11 +1,9 @@
-//! Names new stacks and writes the capture, on a thread of its own: neither may keep the ring waiting.
+//! Names new stacks and hands the rows of a run on, on a thread of its own: neither may keep the ring waiting.
 
 use std::{
     collections::HashMap,
-    fs::File,
     io,
     os::fd::AsRawFd as _,
-    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -16,10 +14,9 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
+use super::Sink;
 use crate::{
-    capture::{
-        self, EndRow, FrameRow, Header, MarkRow, ModuleRow, OomRow, ProcessRow, Row, StackRow, Writer,
-    },
+    capture::{self, EndRow, Epoch, FrameRow, Header, MarkRow, ModuleRow, OomRow, ProcessRow, Row, StackRow},
     event::{Frame, ObjectId, ProcessId},
     interval::{Interval, ProcessState, StackFrames},
     kernel::{Module, process::Description},
@@ -52,38 +49,38 @@ enum Message {
 pub struct Recorder {
     messages: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<io::Result<()>>>,
-    path: PathBuf,
-    started_ns: u64,
+    epoch: Epoch,
+    purpose: String,
+}
+
+impl About {
+    /// The first row.
+    pub fn header(&self) -> Header {
+        let system = rustix::system::uname();
+        Header {
+            schema: capture::SCHEMA.to_owned(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started.clone(),
+            host: system.nodename().to_string_lossy().into_owned(),
+            kernel: system.release().to_string_lossy().into_owned(),
+            interval_s: self.interval.as_secs_f64(),
+            target: self.target.clone(),
+        }
+    }
 }
 
 impl Recorder {
-    /// Writes the header.
+    /// Sends rows into `sink`, which has taken the header in. If that fails, it fails to do `purpose`.
     ///
     /// # Errors
-    /// Those of the file.
-    pub fn start(file: File, path: &Path, about: &About) -> Result<Self> {
-        let system = rustix::system::uname();
-        let header = Header {
-            schema: capture::SCHEMA.to_owned(),
-            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: about.started.clone(),
-            host: system.nodename().to_string_lossy().into_owned(),
-            kernel: system.release().to_string_lossy().into_owned(),
-            interval_s: about.interval.as_secs_f64(),
-            target: about.target.clone(),
-        };
-        let writer = Writer::new(file, header, about.started_ns)
-            .with_context(|| format!("write the capture {}", path.display()))?;
+    /// If no thread can be made.
+    pub fn start(sink: impl Sink, about: &About, purpose: String) -> Result<Self> {
+        let epoch = Epoch { started_ns: about.started_ns };
         let (messages, inbox) = sync_channel(QUEUE);
         let thread = thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || Work::new(writer).run(&inbox))?;
-        Ok(Self {
-            messages: Some(messages),
-            thread: Some(thread),
-            path: path.to_owned(),
-            started_ns: about.started_ns,
-        })
+            .spawn(move || Work::new(sink, epoch).run(&inbox))?;
+        Ok(Self { messages: Some(messages), thread: Some(thread), epoch, purpose })
     }
 
     /// Files that later stacks refer to.
@@ -110,12 +107,12 @@ impl Recorder {
     }
 
     pub fn mark(&mut self, time_ns: u64) -> Result<()> {
-        self.send(Message::Mark(capture::seconds(self.started_ns, time_ns)))
+        self.send(Message::Mark(self.epoch.seconds(time_ns)))
     }
 
     /// The last row; returns when everything is on its way to the disk.
     pub fn finish(mut self, reason: &str, time_ns: u64) -> Result<()> {
-        let t_s = capture::seconds(self.started_ns, time_ns);
+        let t_s = self.epoch.seconds(time_ns);
         self.send(Message::End(EndRow { t_s, reason: reason.to_owned() }))?;
         self.close()
     }
@@ -138,15 +135,14 @@ impl Recorder {
         drop(self.messages.take());
         let Some(thread) = self.thread.take() else { return Ok(()) };
         let written = thread.join().map_err(|_| anyhow!("the recorder's thread panicked"))?;
-        written.with_context(|| {
-            format!("write the capture {}; what was written until now is readable", self.path.display())
-        })
+        written.with_context(|| self.purpose.clone())
     }
 }
 
 /// The far end.
-struct Work {
-    writer: Writer<File>,
+struct Work<S> {
+    sink: S,
+    epoch: Epoch,
     names: NameTable,
     modules: HashMap<u32, Module>,
     descriptions: HashMap<ProcessId, Description>,
@@ -156,10 +152,11 @@ struct Work {
     functions: HashMap<Frame, Option<Arc<str>>>,
 }
 
-impl Work {
-    fn new(writer: Writer<File>) -> Self {
+impl<S: Sink> Work<S> {
+    fn new(sink: S, epoch: Epoch) -> Self {
         Self {
-            writer,
+            sink,
+            epoch,
             names: NameTable::default(),
             modules: HashMap::new(),
             descriptions: HashMap::new(),
@@ -177,16 +174,16 @@ impl Work {
                 }
                 Message::Interval(interval, rss_bytes) => self.interval(&interval, &rss_bytes)?,
                 Message::Mark(t_s) => {
-                    self.writer.row(&Row::Mark(MarkRow { t_s, label: String::new() }))?;
-                    self.writer.flush()?;
+                    self.sink.row(Row::Mark(MarkRow { t_s, label: String::new() }))?;
+                    self.sink.flush()?;
                 }
                 Message::Oom(process, time_ns) => {
-                    let t_s = self.writer.seconds(time_ns);
-                    self.writer.row(&Row::Oom(OomRow { t_s, process: process.0 }))?;
+                    let t_s = self.epoch.seconds(time_ns);
+                    self.sink.row(Row::Oom(OomRow { t_s, process: process.0 }))?;
                 }
                 Message::End(end) => {
-                    self.writer.row(&Row::End(end))?;
-                    self.writer.flush()?;
+                    self.sink.row(Row::End(end))?;
+                    self.sink.flush()?;
                 }
             }
         }
@@ -197,21 +194,21 @@ impl Work {
         let ObjectId(id) = module.id;
         let row = ModuleRow { id, path: module.path.clone(), build_id: module.build_id.clone() };
         self.modules.insert(id, module);
-        self.writer.row(&Row::Module(row))
+        self.sink.row(Row::Module(row))
     }
 
     /// One flush: everything that the interval refers to, then the interval.
     fn interval(&mut self, interval: &Interval, rss_bytes: &HashMap<ProcessId, u64>) -> io::Result<()> {
         self.find_names(&interval.stacks);
         for stack in &interval.stacks {
-            self.writer.row(&Row::Stack(self.stack_row(stack)))?;
+            self.sink.row(Row::Stack(self.stack_row(stack)))?;
         }
         for state in &interval.processes {
             self.process(state)?;
         }
-        let row = self.writer.interval_row(interval, |it| rss_bytes.get(&it).copied());
-        self.writer.row(&Row::Interval(row))?;
-        self.writer.flush()
+        let row = self.epoch.interval_row(interval, |it| rss_bytes.get(&it).copied());
+        self.sink.row(Row::Interval(row))?;
+        self.sink.flush()
     }
 
     fn process(&mut self, state: &ProcessState) -> io::Result<()> {
@@ -220,10 +217,10 @@ impl Work {
             command: description.command,
             exe: description.exe,
             limit_bytes: description.limit_bytes,
-            ..self.writer.process_row(state)
+            ..self.epoch.process_row(state)
         };
         if self.processes.get(&state.id) != Some(&row) {
-            self.writer.row(&Row::Process(row.clone()))?;
+            self.sink.row(Row::Process(row.clone()))?;
             self.processes.insert(state.id, row);
         }
         Ok(())

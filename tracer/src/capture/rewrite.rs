@@ -1,0 +1,131 @@
+//! A recording back into rows, for a run that was not written down as it went.
+
+use super::{
+    EndRow, FrameRow, IntervalRow, Point, ProcessSample, Recording, Row, Sample, SiteHistory, SiteRow,
+    StackRow,
+};
+
+impl Recording {
+    /// Rows that make this recording when they are added to an empty one, but for the header. Without an end of its own it
+    /// ends by `reason` with its last interval.
+    pub fn rows(&self, reason: &str) -> impl Iterator<Item = Row> {
+        let modules = self.modules.values().cloned().map(Row::Module);
+        let stacks = self.stacks.keys().map(|it| Row::Stack(self.stack_row(*it)));
+        let processes = self.processes.values().cloned().map(Row::Process);
+        let end = || EndRow { t_s: self.end_s(), reason: reason.to_owned() };
+        let end = Row::End(self.end.clone().unwrap_or_else(end));
+        let ooms = self.ooms.iter().cloned().map(Row::Oom);
+        modules.chain(stacks).chain(processes).chain(self.history()).chain(ooms).chain([end])
+    }
+
+    fn stack_row(&self, id: u32) -> StackRow {
+        let stack = &self.stacks[&id];
+        let frame = |it: &u32| -> FrameRow { self.frames[*it as usize].clone() };
+        StackRow { id, stop: stack.stop.to_string(), frames: stack.frames.iter().map(frame).collect() }
+    }
+
+    /// Intervals and marks by time.
+    fn history(&self) -> impl Iterator<Item = Row> {
+        let changes = self.by_interval(&self.sites, |it| it.points.iter().map(|it| it.interval));
+        let samples = self.by_interval(&self.samples, |it| it.iter().map(|it| it.interval));
+        let mut marks = self.marks.iter().peekable();
+        let last = self.times_s.len().saturating_sub(1);
+        let intervals = self.times_s.iter().zip(changes).zip(samples).enumerate();
+        let rows = intervals.flat_map(move |(at, ((&t_s, sites), processes))| {
+            let mut rows = Vec::new();
+            while let Some(mark) = marks.next_if(|it| it.t_s < t_s) {
+                rows.push(Row::Mark(mark.clone()));
+            }
+            rows.push(Row::Interval(IntervalRow {
+                t_s,
+                processes: processes.iter().map(|it| sample_row(it.0, &self.samples[&it.0][it.1])).collect(),
+                sites: sites.iter().map(|it| site_row(it.0, &self.sites[&it.0], it.1)).collect(),
+                loss: if at == last { self.losses.clone() } else { Default::default() },
+            }));
+            rows
+        });
+        let last_s = self.times_s.last().copied();
+        let late = self.marks.iter().filter(move |it| last_s.is_none_or(|last_s| it.t_s >= last_s));
+        rows.chain(late.cloned().map(Row::Mark))
+    }
+
+    /// For each interval: whose state changed in it, and the place of that state.
+    fn by_interval<'a, T, I: Iterator<Item = u32>>(
+        &self,
+        all: impl IntoIterator<Item = (&'a u32, &'a T)>,
+        intervals: impl Fn(&'a T) -> I,
+    ) -> Vec<Vec<(u32, usize)>>
+    where
+        T: 'a,
+    {
+        let mut changes = vec![Vec::new(); self.times_s.len()];
+        for (id, states) in all {
+            for (place, interval) in intervals(states).enumerate() {
+                changes[interval as usize].push((*id, place));
+            }
+        }
+        changes
+    }
+}
+
+fn sample_row(process: u32, sample: &Sample) -> ProcessSample {
+    ProcessSample {
+        process,
+        rss_bytes: sample.rss_bytes,
+        live_bytes: sample.live.bytes,
+        live_blocks: sample.live.blocks,
+        unknown_frees: sample.unknown_frees,
+        arena_bytes: sample.arena_bytes,
+    }
+}
+
+/// Births are known as of the last point only, and nobody asks for earlier ones.
+fn site_row(id: u32, site: &SiteHistory, place: usize) -> SiteRow {
+    let Point { allocated, freed, peak_bytes, .. } = site.points[place];
+    let is_last = place + 1 == site.points.len();
+    SiteRow {
+        site: id,
+        process: site.process,
+        kind: site.kind.to_string(),
+        via: site.via.to_string(),
+        stack: site.stack,
+        allocated_bytes: allocated.bytes,
+        allocated_blocks: allocated.blocks,
+        freed_bytes: freed.bytes,
+        freed_blocks: freed.blocks,
+        peak_bytes,
+        cohorts: if is_last { site.cohorts.clone() } else { Vec::new() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{capture::MarkRow, profile::sample_recording};
+
+    fn again(recording: &Recording) -> Recording {
+        let mut again = Recording::default();
+        again.add(Row::Header(recording.header.clone()));
+        recording.rows("saved").for_each(|it| again.add(it));
+        again
+    }
+
+    #[test]
+    fn its_rows_make_it_again() {
+        let recording = sample_recording();
+        assert_eq!(again(&recording), recording);
+        let mut thin = recording;
+        thin.thin();
+        assert_eq!(again(&thin), thin);
+    }
+
+    #[test]
+    fn without_an_end_it_is_said_to_be_saved() {
+        let mut open = sample_recording();
+        open.end = None;
+        open.add(Row::Mark(MarkRow { t_s: 4.0, label: String::new() }));
+        let saved = again(&open);
+        assert_eq!(saved.end, Some(EndRow { t_s: 4.0, reason: "saved".to_owned() }));
+        assert_eq!(saved.marks, open.marks);
+    }
+}

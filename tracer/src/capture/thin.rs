@@ -1,0 +1,123 @@
+//! What keeps a recording of days small: the further back, the coarser in time.
+
+use super::Recording;
+
+impl Recording {
+    /// How many points all sites have.
+    pub fn points(&self) -> usize {
+        self.sites.values().map(|it| it.points.len()).sum()
+    }
+
+    /// Forgets every second interval of the older half. Counters are totals, so what is left is as true as before: a change is
+    /// then known to lie in a longer interval. The first interval stays, and those at which a mark was placed.
+    pub fn thin(&mut self) {
+        let count = self.times_s.len();
+        let mut kept: Vec<bool> = (0..count).map(|it| it == 0 || it >= count / 2 || it % 2 == 1).collect();
+        for interval in self.marks.iter().filter_map(|it| self.interval_at(it.t_s)) {
+            kept[interval as usize] = true;
+        }
+        // What changed in a forgotten interval has changed by the end of the next that is kept.
+        let mut next = 0;
+        let place: Vec<u32> = kept
+            .iter()
+            .map(|is_kept| {
+                let here = next;
+                next += u32::from(*is_kept);
+                here
+            })
+            .collect();
+        let mut at = 0;
+        self.times_s.retain(|_| {
+            at += 1;
+            kept[at - 1]
+        });
+        for site in self.sites.values_mut() {
+            move_to(&place, &mut site.points, |it| &mut it.interval);
+        }
+        for samples in self.samples.values_mut() {
+            move_to(&place, samples, |it| &mut it.interval);
+        }
+    }
+}
+
+/// Gives states their new intervals; of two in the same one the later holds.
+fn move_to<T: Copy>(place: &[u32], states: &mut Vec<T>, interval: impl Fn(&mut T) -> &mut u32) {
+    for state in states.iter_mut() {
+        let interval = interval(state);
+        *interval = place[*interval as usize];
+    }
+    states.dedup_by(|later, earlier| {
+        let same = interval(later) == interval(earlier);
+        if same {
+            *earlier = *later;
+        }
+        same
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::{IntervalRow, MarkRow, ProcessSample, Row, SiteRow};
+
+    /// Ten seconds: site 0 changes in each, site 1 in those of `changes`.
+    fn recording(changes: &[i64]) -> Recording {
+        let mut recording = Recording::default();
+        for second in 0..10 {
+            let site = |site, allocated_bytes| SiteRow { site, allocated_bytes, ..SiteRow::default() };
+            let mut sites = vec![site(0, second * 10 + 10)];
+            if changes.contains(&second) {
+                sites.push(site(1, second));
+            }
+            let processes =
+                vec![ProcessSample { rss_bytes: Some(second as u64), ..ProcessSample::default() }];
+            let t_s = second as f64;
+            recording.add(Row::Interval(IntervalRow { t_s, processes, sites, ..IntervalRow::default() }));
+        }
+        recording
+    }
+
+    #[test]
+    fn the_older_half_is_half_as_fine() {
+        let mut recording = recording(&[]);
+        recording.thin();
+        assert_eq!(recording.times_s, [0.0, 1.0, 3.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+        assert_eq!(recording.points(), 8);
+        assert_eq!(recording.samples[&0].iter().map(|it| it.rss_bytes.unwrap()).sum::<u64>(), 39);
+    }
+
+    /// What is said of the intervals that are left is what was said of them before.
+    #[test]
+    fn what_is_left_is_true() {
+        for changes in [&[4][..], &[3, 4], &[2], &[1, 2, 3, 4, 5], &[0], &[9], &[4, 5]] {
+            let whole = recording(changes);
+            let mut thin = whole.clone();
+            for _ in 0..4 {
+                thin.thin();
+                for (interval, t_s) in (0..).zip(&thin.times_s) {
+                    for (id, site) in &thin.sites {
+                        let before = whole.sites[id].at(whole.interval_at(*t_s).unwrap());
+                        assert_eq!(site.at(interval).live(), before.live(), "{changes:?} at {t_s}");
+                        assert!(site.points.is_sorted_by(|a, b| a.interval < b.interval));
+                    }
+                }
+            }
+            assert_eq!(thin.times_s.last(), Some(&9.0));
+        }
+    }
+
+    #[test]
+    fn marks_keep_their_moments() {
+        let mut recording = recording(&[]);
+        recording.add(Row::Mark(MarkRow { t_s: 2.0, label: String::new() }));
+        recording.thin();
+        assert_eq!(recording.times_s, [0.0, 1.0, 2.0, 3.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+    }
+
+    #[test]
+    fn nothing_is_thinned_to_nothing() {
+        let mut empty = Recording::default();
+        empty.thin();
+        assert_eq!(empty, Recording::default());
+    }
+}
