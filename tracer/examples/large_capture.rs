@@ -12,7 +12,7 @@ use std::{
 };
 
 use alloctrace::{
-    capture::{EndRow, FrameRow, Header, ModuleRow, ProcessRow, Row, SCHEMA, StackRow, Writer},
+    capture::{EndRow, Epoch, FrameRow, Header, ModuleRow, ProcessRow, Row, SCHEMA, StackRow, Writer},
     event::{Event, Frame, ProcessId, StackKey, Stop, Via},
     heap::Heap,
     interval::{Interval, StackFrames},
@@ -43,13 +43,16 @@ impl Numbers {
     }
 }
 
+/// Times are given as they are to be written.
+const EPOCH: Epoch = Epoch { started_ns: 0 };
+
 fn main() -> io::Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
     let [out, sites, intervals] = &words[..] else { return Err(wrong("wanted OUT SITES INTERVALS")) };
     let number = |it: &str| it.parse().map_err(|_| wrong(&format!("{it:?} is not a number")));
     let (sites, intervals) = (number(sites)?, number(intervals)?);
     let mut program = Program::new();
-    let mut writer = Writer::new(BufWriter::new(File::create(out)?), header(), 0)?;
+    let mut writer = Writer::new(BufWriter::new(File::create(out)?), header())?;
     for (id, path) in [(1, "/opt/shop/bin/server"), (2, "/opt/shop/lib/libengine.so"), (3, "/lib/libc.so.6")]
     {
         let build_id = Some(format!("{:032x}", u128::from(hash(id, 0)) << 64 | u128::from(hash(0, id))));
@@ -93,12 +96,12 @@ fn write<W: Write>(writer: &mut Writer<W>, interval: &Interval) -> io::Result<()
         for state in &interval.processes {
             let (command, exe) =
                 ("/opt/shop/bin/server --port 80".to_owned(), "/opt/shop/bin/server".to_owned());
-            writer.row(&Row::Process(ProcessRow { command, exe, ..writer.process_row(state) }))?;
+            writer.row(&Row::Process(ProcessRow { command, exe, ..EPOCH.process_row(state) }))?;
         }
     }
     // What the program asked for, a sixth more for the allocator, and what was there before.
     let live_bytes = interval.processes.iter().map(|it| it.live.bytes as u64).sum::<u64>();
-    let row = writer.interval_row(interval, |_| Some((40 << 20) + live_bytes * 7 / 6));
+    let row = EPOCH.interval_row(interval, |_| Some((40 << 20) + live_bytes * 7 / 6));
     writer.row(&Row::Interval(row))?;
     writer.flush()
 }

@@ -20,6 +20,7 @@ pub mod profile;
 pub mod report;
 pub mod symbol;
 pub mod unwind;
+pub mod view;
 
 #[doc(hidden)]
 pub mod script;

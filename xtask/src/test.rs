@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests compile with, trace, and compare with.
-const PACKAGES: [&str; 24] = [
+const PACKAGES: [&str; 25] = [
     "gcc",
     "g++",
     "libc6-dev",
@@ -47,6 +47,8 @@ const PACKAGES: [&str; 24] = [
     // For zstdcat, and for script, which gives a command a terminal.
     "zstd",
     "bsdutils",
+    // A terminal for the live view.
+    "tmux",
 ];
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {

@@ -13,7 +13,7 @@ impl Recording {
     pub fn thin(&mut self) {
         let count = self.times_s.len();
         let mut kept: Vec<bool> = (0..count).map(|it| it == 0 || it >= count / 2 || it % 2 == 1).collect();
-        for interval in self.marks.iter().filter_map(|it| self.interval_at(it.t_s)) {
+        for interval in self.marks.iter().filter_map(|it| self.interval_near(it.t_s)) {
             kept[interval as usize] = true;
         }
         // What changed in a forgotten interval has changed by the end of the next that is kept.
@@ -96,7 +96,7 @@ mod tests {
                 thin.thin();
                 for (interval, t_s) in (0..).zip(&thin.times_s) {
                     for (id, site) in &thin.sites {
-                        let before = whole.sites[id].at(whole.interval_at(*t_s).unwrap());
+                        let before = whole.sites[id].at(whole.interval_near(*t_s).unwrap());
                         assert_eq!(site.at(interval).live(), before.live(), "{changes:?} at {t_s}");
                         assert!(site.points.is_sorted_by(|a, b| a.interval < b.interval));
                     }

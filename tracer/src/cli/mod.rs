@@ -13,6 +13,7 @@ mod memleak;
 mod record;
 mod report;
 mod settings;
+mod top;
 mod tracing;
 mod when;
 
@@ -62,6 +63,7 @@ fn after_help() -> String {
 #[derive(Subcommand)]
 enum Command {
     Record(record::Args),
+    Top(top::Args),
     Report(report::Args),
     Diff(diff::Args),
     Check(check::Args),
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
     color.decide();
     let done = match command {
         Command::Record(args) => record::run(args),
+        Command::Top(args) => top::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Check(args) => check::run(&args, verbose > 0),

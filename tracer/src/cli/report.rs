@@ -92,7 +92,7 @@ enum FormatName {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum SortName {
+pub(super) enum SortName {
     Bytes,
     Blocks,
     Growth,
@@ -104,6 +104,17 @@ pub(super) enum KindName {
     Heap,
     Mmap,
     All,
+}
+
+impl From<SortName> for Sort {
+    fn from(name: SortName) -> Self {
+        match name {
+            SortName::Bytes => Self::Bytes,
+            SortName::Blocks => Self::Blocks,
+            SortName::Growth => Self::Growth,
+            SortName::Age => Self::Age,
+        }
+    }
 }
 
 impl KindName {
@@ -138,12 +149,7 @@ impl Args {
             older_s: self.older.map(|it| it.as_secs_f64()),
             min_bytes: self.min_size,
             max_bytes: self.max_size,
-            sort: match self.sort {
-                SortName::Bytes => Sort::Bytes,
-                SortName::Blocks => Sort::Blocks,
-                SortName::Growth => Sort::Growth,
-                SortName::Age => Sort::Age,
-            },
+            sort: self.sort.into(),
             ..span.query()
         }
     }

@@ -1,9 +1,13 @@
 //! A run in progress: one task owns the heap and feeds it from the ring; everything slow, names and
 //! files, happens on the recorder's own thread.
 
+mod onlooker;
 pub mod outstanding;
+mod printer;
 mod progress;
 mod recorder;
+mod saving;
+mod screen;
 mod sink;
 
 use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
@@ -17,7 +21,9 @@ use tokio::{
 
 use self::progress::Progress;
 pub use self::{
+    onlooker::{Ends, Onlooker, Style},
     recorder::{About, Recorder},
+    saving::Saving,
     sink::Sink,
 };
 use crate::{

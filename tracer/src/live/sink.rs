@@ -32,7 +32,7 @@ impl Sink for Writer<File> {
 }
 
 /// Hands rows to another thread, a flush at a time.
-pub struct RowSender<T> {
+pub(super) struct RowSender<T> {
     rows: Vec<Row>,
     out: SyncSender<T>,
 }
@@ -42,7 +42,7 @@ pub struct RowSender<T> {
 const QUEUE: usize = 64;
 
 /// Rows that a [`RowSender`] sends come out at the other end, among other messages.
-pub fn row_channel<T: From<Vec<Row>>>() -> (RowSender<T>, SyncSender<T>, Receiver<T>) {
+pub(super) fn row_channel<T: From<Vec<Row>>>() -> (RowSender<T>, SyncSender<T>, Receiver<T>) {
     let (out, inbox) = sync_channel(QUEUE);
     (RowSender { rows: Vec::new(), out: out.clone() }, out, inbox)
 }

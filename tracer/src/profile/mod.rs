@@ -22,7 +22,7 @@ pub use self::{
     judge::{MIN_POINTS, Verdict, growth_bytes_per_s},
     process::{Account, Outlook, Process},
     site::Site,
-    stacks::{Frame, FrameId, Stacks},
+    stacks::{Frame, FrameId, Stacks, is_library},
 };
 use self::{trust::Grade, window::Window};
 use crate::{

@@ -39,15 +39,9 @@ impl Frame {
         self.inlined && self.file.as_ref().is_some_and(|file| SOURCES.iter().any(|it| file.starts_with(it)))
     }
 
-    /// A function of the standard libraries of C++ and Rust, by name: it allocates for whoever called it.
+    /// See [`is_library`].
     pub fn is_library(&self) -> bool {
-        const PREFIXES: [&str; 7] =
-            ["alloc::", "core::", "std::", "hashbrown::", "operator new", "__gnu_cxx::", "__rust_"];
-        // `<alloc::vec::Vec<T> as …>` and `void std::vector<…>` too.
-        let is_of = |name: &str| PREFIXES.iter().any(|it| name.starts_with(it));
-        self.function.as_deref().is_some_and(|name| {
-            is_of(name.trim_start_matches('<')) || name.strip_prefix("void ").is_some_and(is_of)
-        })
+        self.function.as_deref().is_some_and(is_library)
     }
 
     /// The last part of the module's path.
@@ -57,6 +51,15 @@ impl Frame {
             Some(name) => name,
         }
     }
+}
+
+/// A function of the standard libraries of C++ and Rust, by name: it allocates for whoever called it.
+pub fn is_library(function: &str) -> bool {
+    const PREFIXES: [&str; 7] =
+        ["alloc::", "core::", "std::", "hashbrown::", "operator new", "__gnu_cxx::", "__rust_"];
+    // `<alloc::vec::Vec<T> as …>` and `void std::vector<…>` too.
+    let is_of = |name: &str| PREFIXES.iter().any(|it| name.starts_with(it));
+    is_of(function.trim_start_matches('<')) || function.strip_prefix("void ").is_some_and(is_of)
 }
 
 /// Distinct frames; sites name them by id.
@@ -103,6 +106,16 @@ impl Stacks {
             site.frames = stack.frames.iter().map(&mut id_of).collect();
         }
         Self { frames }
+    }
+
+    /// The frames of one site, innermost first, with whatever `places` knows of them.
+    pub fn of_site(recording: &Recording, site: &Site, places: Option<&mut dyn Places>) -> Vec<Frame> {
+        let mut site = site.clone();
+        let mut stacks = Self::of(recording, std::iter::once(&mut site));
+        if let Some(places) = places {
+            stacks.add_places(std::slice::from_mut(&mut site), places);
+        }
+        site.frames.iter().map(|it| stacks.frame(*it).clone()).collect()
     }
 
     /// Adds source lines, and the functions that were inlined at each frame before it. The capture's names

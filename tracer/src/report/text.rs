@@ -95,16 +95,12 @@ fn process(process: &Process, out: &mut Paper<'_>) -> io::Result<()> {
     if let Some(limit) = row.limit_bytes {
         write!(out, "   limit {}", units::bytes(limit as i64))?;
     }
-    match &row.ended {
-        Some(ended) if ended.how == "exit" => writeln!(out, "   exited with code {}", ended.code),
-        Some(ended) if ended.how == "oom-kill" => {
-            write!(out, "   ")?;
-            out.put(Look::Alarm, "KILLED BY THE OOM KILLER")?;
-            writeln!(out)
-        }
-        Some(ended) => writeln!(out, "   killed by signal {}", ended.code),
-        None => writeln!(out, "   still running"),
-    }?;
+    write!(out, "   ")?;
+    match (words::ended(process), &row.ended) {
+        (Some(state), Some(ended)) if ended.how == "oom-kill" => out.put(Look::Alarm, state)?,
+        (state, _) => write!(out, "{}", state.as_deref().unwrap_or("still running"))?,
+    }
+    writeln!(out)?;
     write!(out, "         ")?;
     match process.outlook {
         Outlook::Growing { .. } => out.put(Look::Alarm, words::outlook(process.outlook))?,
@@ -264,7 +260,7 @@ pub(super) fn site(
 const MAX_NAME_CHARS: usize = 120;
 
 pub(super) fn frame(frame: &Frame, out: &mut dyn Write) -> io::Result<()> {
-    write!(out, "       {}", words::shorten(&frame.label(), MAX_NAME_CHARS))?;
+    write!(out, "       {}", words::shorten(&printable(&frame.label()), MAX_NAME_CHARS))?;
     if let Some(file) = &frame.file {
         let name = printable(file.rsplit('/').next().unwrap_or(file));
         match frame.line {

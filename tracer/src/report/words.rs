@@ -3,7 +3,7 @@
 use super::{escape::printable, units};
 use crate::{
     event::Loss,
-    profile::{Account, Frame, Outlook, Profile, Site},
+    profile::{Account, Frame, Outlook, Process, Profile, Site},
 };
 
 /// What a loss means for the reader.
@@ -35,6 +35,16 @@ pub fn explain(loss: Loss) -> &'static str {
         Loss::LateProbes => "allocators that came into view while running: their first calls are missing",
         Loss::MalformedRecords => "records that made no sense",
     }
+}
+
+/// How a process ended, if it has.
+pub fn ended(process: &Process) -> Option<String> {
+    let ended = process.row.ended.as_ref()?;
+    Some(match &*ended.how {
+        "exit" => format!("exited with code {}", ended.code),
+        "oom-kill" => "KILLED BY THE OOM KILLER".to_owned(),
+        _ => format!("killed by signal {}", ended.code),
+    })
 }
 
 /// What a process looks like.
@@ -77,7 +87,8 @@ const HEADLINE_CHARS: usize = 60;
 pub fn headline(profile: &Profile, site: &Site) -> String {
     let own: Vec<&Frame> = profile.stack(site).filter(|it| !it.is_plumbing() && !it.is_library()).collect();
     let frames = if own.is_empty() { profile.stack(site).collect() } else { own };
-    let names = frames.iter().take(HEADLINE_FRAMES).map(|it| shorten(&it.label(), HEADLINE_CHARS));
+    let names =
+        frames.iter().take(HEADLINE_FRAMES).map(|it| shorten(&printable(&it.label()), HEADLINE_CHARS));
     let names: Vec<String> = names.collect();
     if names.is_empty() { "(no stack)".to_owned() } else { names.join(" < ") }
 }

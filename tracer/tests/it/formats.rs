@@ -128,7 +128,7 @@ fn a_capture_of_hostile_names() {
 fn a_capture_of_nothing_but_its_header() {
     let path = scratch("header-only").join("capture.jsonl.zst");
     let file = File::create(&path).expect("create a capture");
-    Writer::new(file, header("-p 7"), 0).expect("write the header");
+    Writer::new(file, header("-p 7")).expect("write the header");
     check_by_command(&path);
 }
 
@@ -209,7 +209,7 @@ pub(crate) fn hostile(path: &PathBuf, count: usize) {
     ];
     let names = &names[..count];
     let file = File::create(path).expect("create a capture");
-    let mut writer = Writer::new(file, header(&names.concat()), 0).expect("write the header");
+    let mut writer = Writer::new(file, header(&names.concat())).expect("write the header");
     let mut row = |row: Row| writer.row(&row).expect("write a row");
     let mut sites = Vec::new();
     for (id, name) in (1..).zip(names) {

@@ -17,6 +17,8 @@ mod pages;
 mod program;
 mod report;
 mod synthetic;
+mod terminal;
+mod top;
 mod tracer;
 mod truth;
 mod windows;

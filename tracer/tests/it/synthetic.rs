@@ -52,7 +52,7 @@ impl Synthetic {
             target: "-p 7".to_owned(),
         };
         let file = BufWriter::new(File::create(path).expect("a file in the scratch directory"));
-        let mut writer = Writer::new(file, header, 0).expect("a header");
+        let mut writer = Writer::new(file, header).expect("a header");
         let mut row = |row: Row| writer.row(&row).expect("a row");
         for (id, path) in (1..).zip(MODULES) {
             row(Row::Module(ModuleRow { id, path: path.to_owned(), build_id: None }));

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Finding, docs::ARCHITECTURE, paths, source::Source};
 
 /// A path of the outside and the rooms that may name it. What is not listed may be named by all.
-const OUTSIDE: [(&str, &[&str]); 18] = [
+const OUTSIDE: [(&str, &[&str]); 19] = [
     // The kernel.
     ("aya", &["kernel"]),
     ("aya_log", &["kernel"]),
@@ -24,6 +24,8 @@ const OUTSIDE: [(&str, &[&str]); 18] = [
     ("std::time::SystemTime", &["live", "cli"]),
     // The command line.
     ("clap", &["cli"]),
+    // The terminal.
+    ("ratatui", &["view", "live"]),
     // Errors that are only shown.
     ("anyhow", &["kernel", "live", "cli"]),
     // Formats: `Event` and `Profile` have none, so that none freezes them.

@@ -1,0 +1,390 @@
+//! What the viewer has chosen, and what each key makes of it. It knows nothing of terminals but the names of keys.
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use crate::{event::Kind, profile::Sort};
+
+/// What a line of the list is about, as the recording numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Id {
+    Site(u32),
+    /// By [`super::names::Names`].
+    Function(u32),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Tab {
+    #[default]
+    Sites,
+    Functions,
+}
+
+/// How far back growth and curves look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Span {
+    TenSeconds,
+    #[default]
+    Minute,
+    FiveMinutes,
+    All,
+}
+
+impl Span {
+    /// `None`: to the beginning.
+    pub(super) fn seconds(self) -> Option<f64> {
+        match self {
+            Self::TenSeconds => Some(10.0),
+            Self::Minute => Some(60.0),
+            Self::FiveMinutes => Some(300.0),
+            Self::All => None,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::TenSeconds => "10 s",
+            Self::Minute => "1 min",
+            Self::FiveMinutes => "5 min",
+            Self::All => "all",
+        }
+    }
+
+    fn next(self) -> Self {
+        match self {
+            Self::TenSeconds => Self::Minute,
+            Self::Minute => Self::FiveMinutes,
+            Self::FiveMinutes => Self::All,
+            Self::All => Self::TenSeconds,
+        }
+    }
+}
+
+/// What a key asks of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    Quit,
+    Mark,
+    SaveCapture,
+    SaveFlamegraph,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) tab: Tab,
+    pub(super) sort: Sort,
+    /// `None`: both.
+    pub(super) kind: Option<Kind>,
+    pub(super) filter: String,
+    /// Keys go into the filter.
+    pub(super) typing: bool,
+    pub(super) span: Span,
+    pub(super) paused: bool,
+    pub(super) help: bool,
+    /// The site whose stack is shown.
+    pub(super) open: Option<u32>,
+    /// Its first line that is shown.
+    pub(super) scroll: usize,
+    /// `None`: whatever is first.
+    pub(super) selected: Option<Id>,
+    /// Where in the list that is.
+    pub(super) cursor: usize,
+    /// Lines that a page has.
+    pub(super) page: usize,
+    /// What was done for the viewer last.
+    pub(super) message: Option<String>,
+}
+
+impl State {
+    pub(super) fn new(sort: Sort) -> Self {
+        // Direct mappings are address space: the stack of an idle thread would be at the top.
+        Self { sort, kind: Some(Kind::Heap), page: 1, ..Self::default() }
+    }
+
+    /// `list` are the lines as they are now; the first is at the top.
+    pub(super) fn press(&mut self, key: KeyEvent, list: &[Id]) -> Option<Wish> {
+        self.message = None;
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return (key.code == KeyCode::Char('c')).then_some(Wish::Quit);
+        }
+        if self.help {
+            self.help = false;
+            return (key.code == KeyCode::Char('q')).then_some(Wish::Quit);
+        }
+        if self.typing {
+            self.type_filter(key.code);
+            return None;
+        }
+        match key.code {
+            KeyCode::Char('q') => return Some(Wish::Quit),
+            KeyCode::Char('m') => return Some(Wish::Mark),
+            KeyCode::Char('s') => return Some(Wish::SaveCapture),
+            KeyCode::Char('f') => return Some(Wish::SaveFlamegraph),
+            KeyCode::Char('?') => self.help = true,
+            KeyCode::Char(' ') => self.paused = !self.paused,
+            KeyCode::Char('w') if self.paused => {
+                self.message = Some("paused: the window can be changed when the view goes on".to_owned());
+            }
+            KeyCode::Char('w') => self.span = self.span.next(),
+            _ if self.open.is_some() => self.press_in_stack(key.code),
+            _ => self.press_in_list(key.code, list),
+        }
+        None
+    }
+
+    fn type_filter(&mut self, key: KeyCode) {
+        match key {
+            KeyCode::Char(it) => self.filter.push(it),
+            KeyCode::Backspace => drop(self.filter.pop()),
+            KeyCode::Enter => self.typing = false,
+            KeyCode::Esc => {
+                self.typing = false;
+                self.filter.clear();
+            }
+            _ => {}
+        }
+    }
+
+    fn press_in_stack(&mut self, key: KeyCode) {
+        match key {
+            KeyCode::Esc | KeyCode::Enter | KeyCode::Backspace | KeyCode::Left => self.open = None,
+            KeyCode::Char('j') | KeyCode::Down => self.scroll += 1,
+            KeyCode::Char('k') | KeyCode::Up => self.scroll = self.scroll.saturating_sub(1),
+            KeyCode::PageDown => self.scroll += self.page,
+            KeyCode::PageUp => self.scroll = self.scroll.saturating_sub(self.page),
+            KeyCode::Home => self.scroll = 0,
+            // Drawing brings it back to the last line.
+            KeyCode::End => self.scroll = usize::MAX / 2,
+            _ => {}
+        }
+    }
+
+    fn press_in_list(&mut self, key: KeyCode, list: &[Id]) {
+        let last = list.len().saturating_sub(1);
+        match key {
+            KeyCode::Char('l') => self.sort_by(Sort::Bytes),
+            KeyCode::Char('g') => self.sort_by(Sort::Growth),
+            KeyCode::Char('b') => self.sort_by(Sort::Blocks),
+            KeyCode::Char('a') => self.sort_by(Sort::Age),
+            KeyCode::Char('t') => {
+                self.kind = match self.kind {
+                    Some(Kind::Heap) => Some(Kind::Mmap),
+                    Some(Kind::Mmap) => None,
+                    None => Some(Kind::Heap),
+                };
+            }
+            KeyCode::Tab | KeyCode::BackTab => {
+                self.tab = match self.tab {
+                    Tab::Sites => Tab::Functions,
+                    Tab::Functions => Tab::Sites,
+                };
+                self.go_to_top();
+            }
+            KeyCode::Char('/') => self.typing = true,
+            KeyCode::Esc => self.filter.clear(),
+            KeyCode::Enter | KeyCode::Right => {
+                if let Some(Id::Site(site)) = list.get(self.cursor) {
+                    self.open = Some(*site);
+                    self.scroll = 0;
+                }
+            }
+            KeyCode::Char('j') | KeyCode::Down => self.select(self.cursor + 1, list),
+            KeyCode::Char('k') | KeyCode::Up => self.select(self.cursor.saturating_sub(1), list),
+            KeyCode::PageDown => self.select(self.cursor + self.page, list),
+            KeyCode::PageUp => self.select(self.cursor.saturating_sub(self.page), list),
+            KeyCode::End => self.select(last, list),
+            KeyCode::Home => self.go_to_top(),
+            _ => {}
+        }
+    }
+
+    fn sort_by(&mut self, sort: Sort) {
+        self.sort = sort;
+        self.go_to_top();
+    }
+
+    fn go_to_top(&mut self) {
+        (self.selected, self.cursor) = (None, 0);
+    }
+
+    fn select(&mut self, at: usize, list: &[Id]) {
+        self.cursor = at.min(list.len().saturating_sub(1));
+        self.selected = list.get(self.cursor).copied().filter(|_| self.cursor > 0);
+    }
+
+    /// Whether `key` opens what is selected in the list.
+    pub(super) fn is_enter_in_list(&self, key: KeyEvent) -> bool {
+        let is_list = self.open.is_none() && !self.typing && !self.help;
+        is_list && key.modifiers.is_empty() && matches!(key.code, KeyCode::Enter | KeyCode::Right)
+    }
+
+    /// Shows the sites that a function is in.
+    pub(super) fn look_into_function(&mut self, name: &str) {
+        self.filter = name.to_owned();
+        self.tab = Tab::Sites;
+        self.go_to_top();
+    }
+
+    /// The list is another one: what was selected stays so wherever it is now.
+    pub(super) fn settle(&mut self, list: &[Id]) {
+        let now = self.selected.and_then(|it| list.iter().position(|other| *other == it));
+        match (self.selected, now) {
+            (None, _) => self.cursor = 0,
+            (Some(_), Some(now)) => self.cursor = now,
+            (Some(_), None) => self.select(self.cursor, list),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::keys, *};
+
+    const LIST: [Id; 5] = [Id::Site(10), Id::Site(11), Id::Site(12), Id::Site(13), Id::Site(14)];
+
+    fn press(text: &str) -> (State, Option<Wish>) {
+        let mut state = State { page: 2, ..State::new(Sort::Bytes) };
+        let wishes: Vec<_> = keys(text).into_iter().map(|it| state.press(it, &LIST)).collect();
+        (state, wishes.last().copied().flatten())
+    }
+
+    /// What is not as it was in the beginning, in words.
+    fn changed(state: &State) -> String {
+        let first = State { page: 2, ..State::new(Sort::Bytes) };
+        let mut words = Vec::new();
+        let mut add = |is: bool, word: String| {
+            if is {
+                words.push(word);
+            }
+        };
+        add(state.tab != first.tab, format!("{:?}", state.tab));
+        add(state.sort != first.sort, format!("by {:?}", state.sort));
+        add(state.kind != first.kind, state.kind.map_or("all kinds".to_owned(), |it| it.name().to_owned()));
+        add(!state.filter.is_empty(), format!("filter {}", state.filter));
+        add(state.typing, "typing".to_owned());
+        add(state.span != first.span, state.span.name().to_owned());
+        add(state.paused, "paused".to_owned());
+        add(state.help, "help".to_owned());
+        add(state.open.is_some(), format!("open {}", state.open.unwrap_or_default()));
+        add(state.scroll > 0, format!("scrolled {}", state.scroll));
+        add(state.cursor > 0, format!("line {}", state.cursor));
+        add(state.message.is_some(), "message".to_owned());
+        words.join(", ")
+    }
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(changed(&press(text).0), expected, "after {text}");
+    }
+
+    #[test]
+    fn moving() {
+        check("jj", "line 2");
+        check("jjk", "line 1");
+        check("k", "");
+        check("<PgDn><PgDn><PgDn>", "line 4");
+        check("<End><PgUp>", "line 2");
+        check("<Down><End><Up><Home>", "");
+    }
+
+    #[test]
+    fn sorting_goes_to_the_top() {
+        check("g", "by Growth");
+        check("jjb", "by Blocks");
+        check("ga", "by Age");
+        check("gl", "");
+    }
+
+    #[test]
+    fn what_is_listed() {
+        check("<Tab>", "Functions");
+        check("<Tab><Tab>", "");
+        check("t", "mmap");
+        check("tt", "all kinds");
+        check("ttt", "");
+    }
+
+    #[test]
+    fn filters() {
+        check("/leak", "filter leak, typing");
+        check("/leak<Enter>", "filter leak");
+        check("/leak<Enter>j", "filter leak, line 1");
+        check("/leaq<Back>k", "filter leak, typing");
+        check("/leak<Esc>", "");
+        check("/leak<Enter><Esc>", "");
+        check("/q?w <Enter>", "filter q?w ");
+    }
+
+    #[test]
+    fn windows_and_pauses() {
+        check("w", "5 min");
+        check("www", "10 s");
+        check("wwww", "");
+        check(" ", "paused");
+        check("  ", "");
+        check(" w", "paused, message");
+    }
+
+    #[test]
+    fn stacks() {
+        check("j<Enter>", "open 11, line 1");
+        check("j<Enter>jj<PgDn>k", "open 11, scrolled 3, line 1");
+        check("j<Enter>jj<Home>", "open 11, line 1");
+        check("j<Enter><Esc>", "line 1");
+        check("<Enter>g", "open 10");
+        check("<Enter>w", "5 min, open 10");
+    }
+
+    #[test]
+    fn help_goes_with_the_next_key() {
+        check("?", "help");
+        check("?j", "");
+        check("??", "");
+    }
+
+    #[test]
+    fn wishes() {
+        for (text, wish) in [
+            ("q", Some(Wish::Quit)),
+            ("<C-c>", Some(Wish::Quit)),
+            ("/a<C-c>", Some(Wish::Quit)),
+            ("?q", Some(Wish::Quit)),
+            ("<Enter>q", Some(Wish::Quit)),
+            ("/q", None),
+            ("m", Some(Wish::Mark)),
+            ("s", Some(Wish::SaveCapture)),
+            ("<Enter>f", Some(Wish::SaveFlamegraph)),
+            ("j", None),
+        ] {
+            assert_eq!(press(text).1, wish, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_selected_stays_so() {
+        let (mut state, _) = press("jj");
+        state.settle(&[Id::Site(12), Id::Site(11)]);
+        assert_eq!((state.cursor, state.selected), (0, Some(Id::Site(12))));
+        state.settle(&LIST);
+        assert_eq!(state.cursor, 2);
+        state.settle(&[Id::Site(7)]);
+        assert_eq!((state.cursor, state.selected), (0, None));
+        state.settle(&[]);
+        assert_eq!(state.cursor, 0);
+    }
+
+    #[test]
+    fn who_has_not_chosen_looks_at_the_first() {
+        let mut state = State::new(Sort::Bytes);
+        state.settle(&[Id::Site(3), Id::Site(10)]);
+        assert_eq!((state.cursor, state.selected), (0, None));
+    }
+
+    #[test]
+    fn an_empty_list_is_no_trouble() {
+        let mut state = State::new(Sort::Bytes);
+        for key in keys("jk<PgDn><PgUp><Home><End><Enter><Tab>") {
+            state.press(key, &[]);
+            state.settle(&[]);
+        }
+        assert_eq!((state.cursor, state.open), (0, None));
+    }
+}
