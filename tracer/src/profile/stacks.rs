@@ -53,13 +53,32 @@ impl Frame {
     }
 }
 
-/// A function of the standard libraries of C++ and Rust, by name: it allocates for whoever called it.
+/// A function of the standard libraries of C++ and Rust, or one of the wrappers of `malloc` that C programs have in
+/// common (gnulib, GLib), by name: it allocates for whoever called it.
 pub fn is_library(function: &str) -> bool {
+    const WRAPPERS: [&str; 14] = [
+        "xmalloc",
+        "xzalloc",
+        "xcalloc",
+        "xrealloc",
+        "xmemdup",
+        "xstrdup",
+        "strdup",
+        "strndup",
+        "g_malloc",
+        "g_malloc0",
+        "g_realloc",
+        "g_strdup",
+        "g_slice_alloc",
+        "g_slice_alloc0",
+    ];
     const PREFIXES: [&str; 7] =
         ["alloc::", "core::", "std::", "hashbrown::", "operator new", "__gnu_cxx::", "__rust_"];
     // `<alloc::vec::Vec<T> as …>` and `void std::vector<…>` too.
     let is_of = |name: &str| PREFIXES.iter().any(|it| name.starts_with(it));
-    is_of(function.trim_start_matches('<')) || function.strip_prefix("void ").is_some_and(is_of)
+    is_of(function.trim_start_matches('<'))
+        || function.strip_prefix("void ").is_some_and(is_of)
+        || WRAPPERS.contains(&function)
 }
 
 /// Distinct frames; sites name them by id.
@@ -149,6 +168,30 @@ impl Stacks {
         for site in sites {
             site.frames =
                 site.frames.iter().flat_map(|it| chains[it.0 as usize].clone()).map(FrameId).collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_allocates_for_others_is_told_from_who_wants_the_memory() {
+        let is_library = |name: &str| Frame { function: Some(name.into()), ..Frame::default() }.is_library();
+        for name in [
+            "operator new(unsigned long)",
+            "void std::vector<int>::_M_realloc_insert<int>(int&&)",
+            "<alloc::vec::Vec<u8> as core::clone::Clone>::clone",
+            "std::rt::lang_start::{{closure}}",
+            "xmalloc",
+        ] {
+            assert!(is_library(name), "{name}");
+        }
+        for name in
+            ["main", "Parser::grow(std::string)", "<app::Cache as std::ops::Drop>::drop", "xmalloc_all"]
+        {
+            assert!(!is_library(name), "{name}");
         }
     }
 }

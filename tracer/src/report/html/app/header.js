@@ -117,7 +117,7 @@ function summaryOf(model) {
     const end = element("span", { class: it.ended && it.ended.how !== "exit" ? "bad" : "" }, ending(it.ended, model.data.capture.complete));
     return [element("b", {}, `${it.pid} ${it.name}`), `  ${[rss, limit].filter(Boolean).join(", ")}  `, end, " · "];
   });
-  if (processes.length > 2) parts.push(`${count(processes.length - 2)} more processes · `);
+  if (processes.length > 2) parts.push(`${count(processes.length - 2)} more process${processes.length === 3 ? "" : "es"} · `);
   const kinds = trust.losses.length;
   const none = model.data.times.length > 0 ? "nothing lost" : "no interval was recorded";
   parts.push(kinds === 0 ? none : plural(kinds, "kind") + " of loss");
