@@ -33,8 +33,8 @@ use crate::{
 #[command(
     after_help = "Examples:\n  alloctrace check --max-growth 1MiB/min --warm-up 10s -- ./soak-test\n  \
     alloctrace check --max-leaked 0 --suppressions lsan.supp -- ./unit-tests\n  \
-    alloctrace check --max-growth 512KiB/h --max-live 2GiB -p 1234 -d 10m --format github\n  \
-    alloctrace check --max-live 64MiB --capture run.jsonl.zst --format junit -o memory.xml\n\n\
+    alloctrace check --max-growth 512KiB/h -p 1234 -d 10m --format github\n  \
+    alloctrace check --max-live 64MiB --capture a.jsonl.zst --format junit -o m.xml\n\n\
     Exit codes: 0 within all budgets; 1 the command failed, or an error; 2 usage; 3 a budget is breached;\n\
     4 undecided: within the budgets as far as was seen, but events were lost, or there is too little to judge by.",
     group = ArgGroup::new("source").required(true).args(["pid", "capture", "command"])
