@@ -31,12 +31,25 @@ use crate::{
 /// that is breached is shown with the call stacks that are to blame.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  alloctrace check --max-growth 1MiB/min --warm-up 10s -- ./soak-test\n  \
-    alloctrace check --max-leaked 0 --suppressions lsan.supp -- ./unit-tests\n  \
-    alloctrace check --max-growth 512KiB/h -p 1234 -d 10m --format github\n  \
-    alloctrace check --max-live 64MiB --capture a.jsonl.zst --format junit -o m.xml\n\n\
-    Exit codes: 0 within all budgets; 1 the command failed, or an error; 2 usage; 3 a budget is breached;\n\
-    4 undecided: within the budgets as far as was seen, but events were lost, or there is too little to judge by.",
+    after_help = "\
+Examples:
+  alloctrace check --max-growth 1MiB/min --warm-up 10s -- ./soak-test
+  alloctrace check --max-leaked 0 --suppressions lsan.supp -- ./unit-tests
+  alloctrace check --max-growth 512KiB/h -p 1234 -d 10m --format github
+  alloctrace check --max-live 64MiB --capture run.jsonl.zst --format junit
+
+Signals:
+  SIGINT, SIGTERM  end the tracing; what was seen is judged
+
+Exit codes:
+  0  within all budgets
+  1  the command failed, or an error, which the message names
+  2  the command line is wrong
+  3  a budget is breached
+  4  undecided: within the budgets as far as was seen, but events were lost, or
+     there is too little to judge by
+  5  a privilege or a kernel feature is missing; alloctrace doctor says which
+  6  the target is not there",
     group = ArgGroup::new("source").required(true).args(["pid", "capture", "command"])
 )]
 pub(super) struct Args {
@@ -79,6 +92,7 @@ pub(super) struct Args {
     /// Down to C every number is exact.
     #[arg(long, value_name = "GRADE", default_value = "C")]
     min_trust: Grade,
+    /// How to write what was found.
     #[arg(long, value_enum, default_value_t = FormatName::Text)]
     format: FormatName,
     /// Where to write the result [default: standard output].

@@ -103,8 +103,14 @@ fn page(command: &Command, name: &str, names: &[String]) -> io::Result<Page> {
         roff.text([roman("No signal is handled: each ends the command.")]);
     }
     roff.control("SH", ["EXIT STATUS"]);
-    for (code, meaning) in CODES {
-        roff.control("TP", []).text([bold(code.to_string())]).text([roman(meaning)]);
+    let own = sections.iter().filter_map(|it| heading(it)).find(|(title, _)| *title == CODES_TITLE);
+    match own {
+        Some((_, codes)) => as_typed(&mut roff, codes),
+        None => {
+            for (code, meaning) in CODES {
+                roff.control("TP", []).text([bold(code.to_string())]).text([roman(meaning)]);
+            }
+        }
     }
     for (at, note) in notes.iter().filter(|it| !it.is_empty()).enumerate() {
         if at == 0 {
@@ -162,7 +168,7 @@ const DATE: &str = "2026-11-21";
 
 const SIGNALS_TITLE: &str = "Signals:\n";
 
-/// In the help of the program; each page has it as a section.
+/// In the help of the program, and of commands that mean something else by some; each page has it as a section.
 pub(super) const CODES_TITLE: &str = "Exit codes";
 
 const FILES: &[(&str, &str)] = &[
