@@ -7,14 +7,21 @@ use std::{ffi::OsString, ops::RangeInclusive, path::Path, process::ExitCode, tim
 use clap::ValueEnum;
 
 use self::printer::Printer;
-use super::{exit::Failure, settings, tracing::runtime};
+use super::{
+    exit::Failure,
+    settings::{self, TargetArgs},
+    tracing::{TracingArgs, runtime},
+};
 use crate::{
-    kernel::{Kernel, Launched, Programs, Settings, Target},
+    kernel::Kernel,
     live::{
         Signals,
         outstanding::{self, News, Outstanding, Question, Schedule},
     },
-    report::memleak::{self as layout, Layout},
+    report::{
+        memleak::{self as layout, Layout},
+        words,
+    },
 };
 
 /// What bcc's memleak prints, with its flags: outstanding allocations by stack.
@@ -126,31 +133,22 @@ enum LayoutName {
 const RING_BYTES: u32 = 64 << 20;
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    let (sizes, words) = (args.sizes()?, args.refuse_what_is_not_there()?);
+    let (sizes, command) = (args.sizes()?, args.refuse_what_is_not_there()?);
     args.without_effect.say();
     let layout = match args.layout {
         LayoutName::Python => Layout::Python,
         LayoutName::Libbpf => Layout::Libbpf,
     };
-    let (target, launched) = match (args.pid, &words[..]) {
-        (Some(tgid), _) => (Target::Processes(vec![tgid]), None),
-        (None, command) => {
-            let child = Launched::new(command, None)?;
-            (Target::Launched { tgid: child.tgid(), command: command.to_vec() }, Some(child))
-        }
-    };
-    let tgid = match &target {
-        Target::Launched { tgid, .. } => *tgid,
-        Target::Processes(tgids) => tgids[0],
-    };
+    let target = TargetArgs { pid: args.pid.into_iter().collect(), command };
+    // Both tools trace one process, and not its children.
+    let prepared = TracingArgs { target, no_follow: true, ring: RING_BYTES }.prepare(None)?;
     runtime()?.block_on(async {
         let signals = Signals::new()?;
-        let settings = Settings { target, follow: false, ring_bytes: RING_BYTES, programs: Programs::Trace };
-        let kernel = Kernel::start(&settings)?;
+        let kernel = Kernel::start(&prepared.settings)?;
         args.check_object(&kernel.allocators())?;
-        let outstanding = Outstanding::new(kernel, launched, args.question(layout, sizes))?;
+        let outstanding = Outstanding::new(kernel, prepared.launched, args.question(layout, sizes))?;
         let options = layout::Options { layout, top: args.top as usize, combined_only: args.combined_only };
-        let mut printer = Printer::start(options, tgid)?;
+        let mut printer = Printer::start(options, prepared.tgid)?;
         printer.attached(args.command.as_deref());
         eprintln!("alloctrace: ready");
         let schedule = Schedule {
@@ -160,10 +158,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         let (losses, kernel) =
             outstanding.follow(&schedule, signals, |news: News| printer.tell(news)).await?;
         printer.finish()?;
-        let lost: Vec<String> =
-            losses.iter().map(|(loss, count)| format!("{count} {}", loss.name())).collect();
-        if !lost.is_empty() {
-            eprintln!("alloctrace: losses: {}", lost.join(", "));
+        for (loss, count) in losses.iter() {
+            eprintln!("alloctrace: {count} {}: {}", loss.name(), words::explain(loss));
         }
         drop(kernel);
         Ok(ExitCode::SUCCESS)
