@@ -1,10 +1,12 @@
-//! Names that the target gave itself, made fit for a terminal.
+//! Names that the target gave itself, made fit for a terminal and for other programs.
 
 use std::borrow::Cow;
 
-/// Whether a terminal would act on it or show the text around it in another order, instead of showing it.
+/// Whether a terminal would act on it or show the text around it in another order, instead of showing it; or whether
+/// XML cannot hold it (XML 1.0, section 2.2).
 fn acts(it: char) -> bool {
-    it.is_control() || matches!(it, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    it.is_control()
+        || matches!(it, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
 }
 
 /// `text` with `\u{1b}` in place of the character, and so on. A process, a command or a function may be called

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use rustc_hash::FxHashMap;
 
-use super::Options;
+use super::{Options, escape};
 use crate::profile::{Frame, FrameId, Profile, Site};
 
 /// One level. Two levels that are equal are one box in a flame graph.
@@ -126,14 +126,8 @@ pub(super) fn name(frame: &Frame) -> Option<&str> {
     frame.function.as_deref().filter(|it| !it.trim().is_empty())
 }
 
-/// Without what ends a line, what a terminal obeys and what XML cannot hold: each such character becomes a blank.
-/// Without blanks at the ends, which other tools take away, too.
+/// Without what ends a line, what a terminal obeys and what XML cannot hold; and without blanks at the ends, which
+/// other tools take away, too.
 pub(super) fn printable(name: &str) -> Cow<'_, str> {
-    let name = name.trim();
-    if name.bytes().all(|it| (b' '..0x7f).contains(&it)) {
-        return name.into();
-    }
-    let is_odd =
-        |it: char| it.is_control() || matches!(it, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
-    name.replace(is_odd, " ").trim().to_owned().into()
+    escape::printable(name.trim())
 }
