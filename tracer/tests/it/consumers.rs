@@ -11,8 +11,10 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    program::{needed, run, scratch},
+    formats::hostile,
+    program::{PATIENCE, Program, needed, run, scratch, within},
     report::Report,
+    shares::{Shares, add, assert_same, expected, items, levels, module, number, process_name, text},
     tracer::{Tracer, alloctrace_says, alone},
     workload::build,
 };
@@ -25,11 +27,12 @@ pub(crate) fn capture() -> &'static Path {
         let cache = build("incidents/cache.rs");
         let _alone = alone();
         let path = scratch("consumers").join("run.jsonl.zst");
-        let python = needed("python3", "python3");
+        // Itself, where a script that is called so starts it.
+        let python = run(Command::new(needed("python3", "python3")).args(["-c", "import sys; print(sys.executable)"]));
         let script = format!(
             "sleep 1 | {}; {} -I -S -c 'import json; kept = json.loads(str([[n] * 30 for n in range(5000)]))'",
             cache.display(),
-            python.display()
+            python.output.trim()
         );
         Tracer::launch(&["sh", "-c", &script], &path, &["-i", "200ms"]).finish();
         path
@@ -38,8 +41,12 @@ pub(crate) fn capture() -> &'static Path {
 
 /// A report of the recording, as a file.
 fn written(format: &str, name: &str) -> PathBuf {
-    let out = capture().with_file_name(name);
-    let mut arguments = vec!["report".into(), capture().as_os_str().to_owned(), "-o".into()];
+    written_of(capture(), format, name)
+}
+
+fn written_of(capture: &Path, format: &str, name: &str) -> PathBuf {
+    let out = capture.with_file_name(name);
+    let mut arguments = vec!["report".into(), capture.as_os_str().to_owned(), "-o".into()];
     arguments.push(out.as_os_str().to_owned());
     arguments.extend(["--format".into(), format.into()]);
     let ended = alloctrace_says(arguments);
@@ -51,85 +58,12 @@ fn json() -> Value {
     serde_json::from_str(&Report::try_read(capture(), &[]).output).expect("JSON")
 }
 
-fn number(value: &Value, field: &str) -> i64 {
-    value[field].as_i64().unwrap_or_else(|| panic!("{field} is a number in {value}"))
-}
-
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// By name: (in the innermost frame, anywhere in the stack). Names without a share are left out.
-type Shares = BTreeMap<String, (i64, i64)>;
-
-/// Adds a stack, innermost first.
-fn add(shares: &mut Shares, stack: impl IntoIterator<Item = String>, value: i64) {
-    let mut seen = HashSet::new();
-    for (depth, name) in stack.into_iter().enumerate() {
-        let is_first = seen.insert(name.clone());
-        let share = shares.entry(name).or_default();
-        share.0 += if depth == 0 { value } else { 0 };
-        share.1 += if is_first { value } else { 0 };
-    }
-}
-
-/// From the JSON report; `stack` gives a site's names, innermost first.
-fn expected(report: &Value, field: &str, stack: impl Fn(&Value) -> Vec<String>) -> Shares {
-    let mut shares = Shares::new();
-    for site in items(&report["sites"]) {
-        add(&mut shares, stack(site), number(site, field));
-    }
-    shares.retain(|_, it| it.1 != 0);
-    shares
-}
-
-/// The levels of a flame graph, without the process.
-fn levels(site: &Value) -> Vec<String> {
-    let mapping = (site["kind"] == "mmap").then(|| format!("[{}]", text(&site["via"])));
-    let frames = items(&site["frames"]).iter().map(|it| match it["function"].as_str() {
-        Some(function) => function.to_owned(),
-        None => format!("{}+{:#x}", module(it), it["offset"].as_u64().expect("an offset")),
-    });
-    let end = (site["stack_complete"] == false).then(|| "[stack ends early]".to_owned());
-    mapping.into_iter().chain(frames).chain(end).collect()
-}
-
-fn module(frame: &Value) -> &str {
-    frame["module"].as_str().map_or("[anonymous]", |it| it.rsplit('/').next().unwrap_or(it))
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is a text"))
-}
-
-fn process_name(report: &Value, site: &Value) -> String {
-    let process =
-        items(&report["processes"]).iter().find(|it| it["pid"] == site["pid"]).expect("its process");
-    text(&process["name"]).to_owned()
-}
-
-fn assert_same(what: &str, found: &Shares, expected: &Shares) {
-    let names: HashSet<&String> = found.keys().chain(expected.keys()).collect();
-    let differences: Vec<String> = names
-        .into_iter()
-        .filter(|it| found.get(*it) != expected.get(*it))
-        .map(|it| format!("{it}: {:?}, in JSON {:?}", found.get(it), expected.get(it)))
-        .collect();
-    assert!(differences.is_empty(), "{what}: {} differences\n{}", differences.len(), differences.join("\n"));
-    assert!(expected.len() > 20, "{what}: the recording has functions");
-}
-
 #[test]
 fn go_tool_pprof() {
     let report = json();
     let _alone = alone();
     let file = written("pprof", "run.pb.gz");
-    let go = needed("go", "golang-go");
-    let pprof = |arguments: &[&str]| {
-        let ended = run(Command::new(&go).args(["tool", "pprof"]).args(arguments).arg(&file));
-        assert_eq!(ended.code, Some(0), "pprof {arguments:?}: {}", ended.errors);
-        ended.output
-    };
+    let pprof = |arguments: &[&str]| pprof(arguments, &file);
     let stack = |site: &Value| {
         let name =
             |it: &Value| it["function"].as_str().map_or_else(|| format!("[{}]", module(it)), str::to_owned);
@@ -159,6 +93,13 @@ fn go_tool_pprof() {
         let pid = number(process, "pid");
         assert!(tags.contains(&format!("): {pid}\n")), "process {pid} is a tag:\n{tags}");
     }
+}
+
+fn pprof(arguments: &[&str], file: &Path) -> String {
+    let ended =
+        run(Command::new(needed("go", "golang-go")).args(["tool", "pprof"]).args(arguments).arg(file));
+    assert_eq!(ended.code, Some(0), "pprof {arguments:?}: {}", ended.errors);
+    ended.output
 }
 
 /// The rows of `-top`: flat, flat%, sum%, cum, cum%, name.
@@ -234,17 +175,19 @@ fn speedscope() {
     }
 }
 
+fn check_schema(file: &Path) {
+    let schema = tool("node_modules/speedscope/dist/release/file-format-schema.json");
+    let script =
+        "import json, jsonschema, sys; jsonschema.validate(*(json.load(open(it)) for it in sys.argv[1:]))";
+    let ended = run(Command::new(tool("python/bin/python")).args(["-c", script]).arg(file).arg(schema));
+    assert_eq!(ended.code, Some(0), "speedscope's schema: {}", ended.errors);
+}
+
 #[test]
 fn dhat_viewer() {
     let report = json();
     let _alone = alone();
-    let file = written("dhat", "run.dhat.json");
-    let viewer = Path::new("/usr/libexec/valgrind/dh_view.js");
-    assert!(viewer.is_file(), "{} is missing: it is in the package valgrind", viewer.display());
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/consumers/dh_view.cjs");
-    let ended = run(Command::new(needed("node", "nodejs")).args([&page, viewer, &file]));
-    assert_eq!(ended.code, Some(0), "dh_view: {}", ended.errors);
-    let sums: Value = serde_json::from_str(&ended.output).expect("JSON");
+    let sums = dh_view(&written("dhat", "run.dhat.json"));
     for (sum, total) in [
         ("total_bytes", "allocated_bytes"),
         ("total_blocks", "allocated_blocks"),
@@ -260,6 +203,16 @@ fn dhat_viewer() {
     assert_eq!(Some(&number(&sums, "peak_bytes")), live_bytes.values().max(), "live when the most was live");
 }
 
+/// What valgrind's viewer has summed up.
+fn dh_view(file: &Path) -> Value {
+    let viewer = Path::new("/usr/libexec/valgrind/dh_view.js");
+    assert!(viewer.is_file(), "{} is missing: it is in the package valgrind", viewer.display());
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/consumers/dh_view.cjs");
+    let ended = run(Command::new(needed("node", "nodejs")).args([&page, viewer, file]));
+    assert_eq!(ended.code, Some(0), "dh_view: {}", ended.errors);
+    serde_json::from_str(&ended.output).expect("JSON")
+}
+
 #[test]
 fn firefox_profiler() {
     let report = json();
@@ -270,13 +223,13 @@ fn firefox_profiler() {
     assert_eq!(threads.len(), items(&report["processes"]).len(), "a thread for each process");
     let mut functions = 0;
     for thread in threads {
-        viewer.say(&["thread", "select", text(&thread["threadHandle"])]);
         let pid: i64 = text(&thread["pid"]).parse().expect("a number");
         let stack = |site: &Value| if number(site, "pid") == pid { levels(site) } else { Vec::new() };
         let expected = expected(&report, "live_bytes", stack);
         if expected.is_empty() {
             continue;
         }
+        viewer.say(&["thread", "select", text(&thread["threadHandle"])]);
         viewer.say(&["strategy", "native-retained-allocations"]);
         let answer = viewer.ask(&["thread", "functions", "--limit", "0"]);
         let row = |it: &Value| {
@@ -293,27 +246,37 @@ fn firefox_profiler() {
     }
 }
 
-/// The profiler's own code, behind a command that asks a process of its own.
+/// The profiler's own code: a process that holds the file, and commands that ask it.
 struct FirefoxProfiler {
-    home: PathBuf,
+    /// It ends with us. Started by the command `load`, it would have half a second to be there.
+    _holder: Program,
+    sessions: PathBuf,
 }
 
 impl FirefoxProfiler {
     fn load(file: &Path) -> Self {
-        let viewer = Self { home: scratch("firefox-home") };
-        viewer.say(&["load", file.to_str().expect("its path is text")]);
+        // A socket's path has to be short.
+        let sessions = std::env::temp_dir().join(format!("alloctrace-firefox-{}", std::process::id()));
+        std::fs::create_dir_all(&sessions).expect("make a directory");
+        let mut holder = Self::command(&sessions, &["--daemon"]);
+        let viewer = Self { _holder: Program::start(holder.arg(file).args(["--session", "test"])), sessions };
+        let is_ready = || {
+            let mut status = Self::command(&viewer.sessions, &["status", "--session", "test"]);
+            (run(&mut status).code == Some(0)).then_some(())
+        };
+        within(PATIENCE, is_ready).unwrap_or_else(|| panic!("the Firefox Profiler loads {}", file.display()));
         viewer
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    fn command(sessions: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(needed("node", "nodejs"));
         let program = tool("node_modules/@firefox-devtools/profiler-cli/dist/profiler-cli.js");
-        command.arg(program).args(arguments).env("HOME", &self.home);
+        command.arg(program).args(arguments).env("HOME", sessions).env("PROFILER_CLI_SESSION_DIR", sessions);
         command
     }
 
     fn say(&self, arguments: &[&str]) -> String {
-        let ended = run(&mut self.command(arguments));
+        let ended = run(&mut Self::command(&self.sessions, &[arguments, &["--session", "test"]].concat()));
         assert_eq!(ended.code, Some(0), "profiler-cli {arguments:?}: {} {}", ended.output, ended.errors);
         ended.output
     }
@@ -326,9 +289,32 @@ impl FirefoxProfiler {
 
 impl Drop for FirefoxProfiler {
     fn drop(&mut self) {
-        // Its process would wait for ever.
-        let _ = self.command(&["stop", "--all"]).output();
+        // As well as it goes: a test that fails must not fail twice.
+        let _ = std::fs::remove_dir_all(&self.sessions);
     }
+}
+
+#[test]
+fn hostile_names_reach_every_viewer_as_names() {
+    let capture = scratch("hostile-consumers").join("capture.jsonl.zst");
+    let total = hostile(&capture, 14);
+    let _alone = alone();
+    let top = pprof(&["-top", "-unit=B", "-nodefraction=0"], &written_of(&capture, "pprof", "run.pb.gz"));
+    assert!(
+        top.contains(&format!("Total samples = {total}B")) || top.contains(&format!("of {total}B total")),
+        "{top}"
+    );
+    check_schema(&written_of(&capture, "speedscope", "run.speedscope.json"));
+    assert_eq!(number(&dh_view(&written_of(&capture, "dhat", "run.dhat.json")), "end_bytes"), total);
+    let viewer = FirefoxProfiler::load(&written_of(&capture, "firefox", "run.firefox.json"));
+    let threads = viewer.ask(&["thread", "list", "--limit", "0"]);
+    assert_eq!(items(&threads["threads"]).len(), 14);
+    drop(viewer);
+    let svg = written_of(&capture, "flamegraph", "run.svg");
+    let script = "import sys, xml.etree.ElementTree as t; print(*(it.text for it in t.parse(sys.argv[1]).iter() if it.tag.endswith('}title')), sep='\\n')";
+    let ended = run(Command::new(tool("python/bin/python")).args(["-c", script]).arg(svg));
+    assert_eq!(ended.code, Some(0), "as XML: {}", ended.errors);
+    assert!(ended.output.contains("<script>alert(1)</script> ("), "a name is text: {}", ended.output);
 }
 
 /// The queries stand in the README, and are run as they stand there.

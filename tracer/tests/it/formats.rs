@@ -1,11 +1,6 @@
 //! Every capture that any test makes is written in every format; and so are captures that nobody would like to meet.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs::File, io::Read as _, path::Path, process::Command};
 
 use alloctrace::{
     capture::{
@@ -188,8 +183,8 @@ fn header(target: &str) -> Header {
     }
 }
 
-/// Writes a capture in which somebody chose the names who means no good: `count` of them.
-pub(crate) fn hostile(path: &PathBuf, count: usize) {
+/// Writes a capture in which somebody chose the names who means no good: `count` of them. Returns the live bytes.
+pub(crate) fn hostile(path: &Path, count: usize) -> i64 {
     let long = "x".repeat(10_000);
     let names = [
         "<script>alert(1)</script>",
@@ -233,19 +228,29 @@ pub(crate) fn hostile(path: &PathBuf, count: usize) {
             kind: if id % 2 == 0 { "mmap" } else { "heap" }.to_owned(),
             via: names[id as usize - 1].to_owned(),
             stack: id,
-            allocated_bytes: 1 << id,
+            allocated_bytes: 1000 + i64::from(id),
             allocated_blocks: 1,
             freed_bytes: 0,
             freed_blocks: 0,
-            peak_bytes: 1 << id,
-            cohorts: vec![capture::CohortRow { from_s: 0.0, to_s: 1.0, bytes: 1 << id, blocks: 1 }],
+            peak_bytes: 1000 + i64::from(id),
+            cohorts: vec![capture::CohortRow {
+                from_s: 0.0,
+                to_s: 1.0,
+                bytes: 1000 + i64::from(id),
+                blocks: 1,
+            }],
             ..SiteRow::default()
         });
     }
     let processes = (1..=names.len() as u32)
-        .map(|process| ProcessSample { process, live_bytes: 1 << process, ..ProcessSample::default() })
+        .map(|process| ProcessSample {
+            process,
+            live_bytes: 1000 + i64::from(process),
+            ..ProcessSample::default()
+        })
         .collect();
     row(Row::Interval(IntervalRow { t_s: 1.0, processes, sites, ..IntervalRow::default() }));
     row(Row::End(EndRow { t_s: 1.0, reason: "signal".to_owned() }));
     writer.flush().expect("write the capture");
+    (1..=names.len() as i64).map(|it| 1000 + it).sum()
 }

@@ -16,6 +16,7 @@ mod midrun;
 mod pages;
 mod program;
 mod report;
+mod shares;
 mod synthetic;
 mod terminal;
 mod top;
