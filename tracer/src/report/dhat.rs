@@ -65,14 +65,14 @@ struct Point {
 }
 
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
-    let mut table = Table { numbers: FxHashMap::default(), texts: vec!["[root]".to_owned()] };
+    let mut table = Table::of(profile);
     // The reader refuses a stack that occurs twice.
     let mut known: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
     let mut points: Vec<Point> = Vec::new();
     let processes: FxHashMap<u32, &Process> = profile.processes.iter().map(|it| (it.row.id, it)).collect();
     for site in shown(profile, options) {
         let process = processes.get(&site.process).copied().filter(|_| processes.len() > 1);
-        let stack = table.stack(profile, process, site);
+        let stack = table.stack(process, site);
         match known.entry(stack) {
             Entry::Occupied(at) => points[*at.get()].add(site),
             Entry::Vacant(new) => {
@@ -103,32 +103,40 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     writeln!(out)
 }
 
-/// What one text is made of.
+/// What is no call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Row<'a> {
-    Level(Level<'a>),
-    /// With its place in the source, which is different for each call.
-    Call(u64, Option<u32>, Level<'a>),
+    Via(&'a str),
     Process(u32),
     EndsEarly(&'a str),
 }
 
+/// The frame table: the root, every frame of the profile by its id, and what else occurs.
 struct Table<'a> {
     numbers: FxHashMap<Row<'a>, u32>,
     texts: Vec<String>,
 }
 
+/// The number of the frame with the id 0.
+const FIRST_FRAME: u32 = 1;
+
 impl<'a> Table<'a> {
-    fn stack(&mut self, profile: &'a Profile, process: Option<&'a Process>, site: &'a Site) -> Vec<u32> {
-        let via = self.number(Row::Level(Level::Mapping(&site.via)), || match &*site.kind {
-            "mmap" => format!("[{}]", printable(&site.via)),
+    fn of(profile: &'a Profile) -> Self {
+        let frames = profile.stacks.frames().iter().map(call);
+        Self {
+            numbers: FxHashMap::default(),
+            texts: ["[root]".to_owned()].into_iter().chain(frames).collect(),
+        }
+    }
+
+    fn stack(&mut self, process: Option<&'a Process>, site: &'a Site) -> Vec<u32> {
+        let via = self.number(Row::Via(&site.via), || match &*site.kind {
+            "mmap" => Level::Mapping(&site.via).name().into_owned(),
             _ => printable(&site.via).into_owned(),
         });
-        let mut stack = vec![via];
-        for frame in profile.stack(site) {
-            let row = Row::Call(frame.offset, frame.line, Level::function(frame));
-            stack.push(self.number(row, || call(frame)));
-        }
+        let mut stack = Vec::with_capacity(site.frames.len() + 3);
+        stack.push(via);
+        stack.extend(site.frames.iter().map(|it| FIRST_FRAME + it.0));
         if !site.is_complete() {
             let why = || format!("[stack ends early: {}]", printable(&site.stop).replace('_', " "));
             stack.push(self.number(Row::EndsEarly(&site.stop), why));

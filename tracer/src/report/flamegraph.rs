@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use inferno::flamegraph::{
-    self, Direction, Options as Style, Palette,
+    self, Direction, Options as Style, Palette, TextTruncateDirection,
     color::{BasicPalette, Color, PaletteMap},
 };
 
@@ -77,14 +77,15 @@ fn draw(heading: &Heading, lines: &[String], nothing: &str, out: &mut dyn Write)
     // A golden text is about what we tell inferno, not about its script.
     style.no_javascript = cfg!(test);
     style.no_sort = true;
+    style.text_truncate_direction = TextTruncateDirection::Right;
     // From the top: stacks can be two hundred deep, and a page opens at its top.
     style.direction = Direction::Inverted;
     flamegraph::from_lines(&mut style, lines.iter().map(String::as_str), &mut *out)?;
     writeln!(out)
 }
 
-/// A title is one line of a page.
-const MAX_TITLE_CHARS: usize = 100;
+/// A title is one line of a page, beside the word that searches.
+const MAX_TITLE_CHARS: usize = 80;
 
 fn title(profile: &Profile) -> String {
     let target = printable(&profile.header.target).into_owned();

@@ -56,9 +56,10 @@ struct Builder<'a> {
     /// By path and build id.
     mappings: FxHashMap<(&'a str, Option<&'a str>), u64>,
     mapping: Vec<Mapping>,
-    /// By mapping and offset: the functions inlined there are always the same.
-    locations: FxHashMap<(u64, u64), u64>,
+    /// By the id of the frame that has one on the stack, whose inlined functions are always the same; 0: not yet.
+    locations: Vec<u64>,
     location: Vec<Location>,
+    unknown_location: Option<u64>,
     functions: FxHashMap<Level<'a>, u64>,
     function: Vec<Function>,
     /// Of each process.
@@ -73,8 +74,9 @@ impl<'a> Builder<'a> {
             string_table: Vec::new(),
             mappings: FxHashMap::default(),
             mapping: Vec::new(),
-            locations: FxHashMap::default(),
+            locations: vec![0; profile.stacks.frames().len()],
             location: Vec::new(),
+            unknown_location: None,
             functions: FxHashMap::default(),
             function: Vec::new(),
             labels: FxHashMap::default(),
@@ -134,15 +136,19 @@ impl<'a> Builder<'a> {
 
     fn sample(&mut self, site: &'a Site) -> Sample {
         let profile = self.profile;
-        let mut location_id = Vec::new();
+        let mut location_id = Vec::with_capacity(site.frames.len());
         let mut inlined: Vec<&Frame> = Vec::new();
-        for frame in profile.stack(site) {
+        for id in &site.frames {
+            let frame = profile.stacks.frame(*id);
             if frame.inlined {
                 inlined.push(frame);
-            } else {
-                location_id.push(self.location(&inlined, frame));
-                inlined.clear();
+                continue;
             }
+            if self.locations[id.0 as usize] == 0 {
+                self.locations[id.0 as usize] = self.location(&inlined, frame);
+            }
+            location_id.push(self.locations[id.0 as usize]);
+            inlined.clear();
         }
         if location_id.is_empty() {
             // What has no location is not shown at all.
@@ -163,9 +169,6 @@ impl<'a> Builder<'a> {
 
     fn location(&mut self, inlined: &[&'a Frame], outer: &'a Frame) -> u64 {
         let mapping_id = self.mapping(outer);
-        if let Some(known) = self.locations.get(&(mapping_id, outer.offset)) {
-            return *known;
-        }
         let line = inlined.iter().chain([&outer]).filter_map(|it| self.line(it)).collect();
         let mut address = outer.offset;
         if let Some(mapping) = mapping_id.checked_sub(1).and_then(|it| self.mapping.get_mut(it as usize)) {
@@ -179,19 +182,17 @@ impl<'a> Builder<'a> {
         }
         let id = self.location.len() as u64 + 1;
         self.location.push(Location { id, mapping_id, address, line });
-        self.locations.insert((mapping_id, outer.offset), id);
         id
     }
 
     fn unknown_location(&mut self) -> u64 {
-        let function_id = self.function(Level::EndsEarly);
-        let known = self.location.iter().find(|it| it.mapping_id == 0 && it.address == 0).map(|it| it.id);
-        known.unwrap_or_else(|| {
-            let id = self.location.len() as u64 + 1;
-            let line = vec![Line { function_id, line: 0 }];
-            self.location.push(Location { id, mapping_id: 0, address: 0, line });
-            id
-        })
+        if let Some(known) = self.unknown_location {
+            return known;
+        }
+        let line = vec![Line { function_id: self.function(Level::EndsEarly), line: 0 }];
+        let id = self.location.len() as u64 + 1;
+        self.location.push(Location { id, mapping_id: 0, address: 0, line });
+        *self.unknown_location.insert(id)
     }
 
     /// 0 for code without a file; its offset is an address.
