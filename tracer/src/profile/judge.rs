@@ -70,6 +70,11 @@ pub(super) fn slope(times: &[f64], values: &[i64]) -> f64 {
     *median
 }
 
+/// A site that frees nearly all it allocates and has grown by less than a page in all exchanges blocks with others: it
+/// says nothing.
+const SLIGHT_SHARE: f64 = 0.1;
+const PAGE_BYTES: f64 = 4096.0;
+
 /// Whether more pairs of points rise than chance explains (Mann 1945, Kendall 1975). A site that is filled and emptied
 /// in turns has a slope that depends on when it was looked at; it has no trend.
 fn has_trend(values: &[i64]) -> bool {
@@ -121,11 +126,13 @@ pub(super) fn verdict(
     }
     let half = (times.len() / 2).min(times.len() - MIN_POINTS);
     let span_s = |times: &[f64]| times.last().unwrap_or(&0.0) - times.first().unwrap_or(&0.0);
-    let grows = |times: &[f64], values: &[i64], share: f64| {
-        slope(times, values) * span_s(times) > share * live.bytes as f64
-    };
+    let grows_by = |times: &[f64], values: &[i64], bytes: f64| slope(times, values) * span_s(times) > bytes;
+    let grows =
+        |times: &[f64], values: &[i64], share: f64| grows_by(times, values, share * live.bytes as f64);
     let kept = kept_blocks as f64 / allocated_blocks.max(1) as f64;
-    if has_trend(values)
+    let is_slight = kept < SLIGHT_SHARE && !grows_by(times, values, PAGE_BYTES);
+    if !is_slight
+        && has_trend(values)
         && grows(times, values, GROWTH_SHARE)
         && (grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0) || is_between_doublings(times, values))
     {
@@ -172,10 +179,17 @@ mod tests {
     }
 
     #[test]
+    fn a_little_more_where_nearly_all_is_freed_is_turnover() {
+        check(&[0, 100, 200, 300, 400, 500], 1000, 5, Verdict::Turnover);
+        check(&[0, 1000, 2000, 3000, 4000, 5000], 1000, 5, Verdict::Growing { kept: 0.005 });
+    }
+
+    #[test]
     fn a_buffer_that_doubles_grows_until_the_next_doubling_is_overdue() {
         let doublings = [0, 10, 20, 20, 40, 40, 40, 40, 80, 80, 80, 80, 80, 80];
+        let doublings = doublings.map(|it| it * 1000);
         check(&doublings, 10, 1, Verdict::Growing { kept: 0.1 });
-        check(&[&doublings[..], &[80; 6]].concat(), 10, 1, Verdict::Turnover);
+        check(&[&doublings[..], &[80_000; 6]].concat(), 10, 1, Verdict::Turnover);
     }
 
     #[test]

@@ -96,6 +96,41 @@ fn check(incident: &str, growth: Growth) {
     let (_, fixed) = watch(incident, Some("--fixed"), WATCHED * 3 / 4, &directory.join("fixed.jsonl.zst"));
     let accused = self::heap(&fixed).find(|it| it.verdict.starts_with("growing") && names(it, guilty));
     assert!(accused.is_none(), "{guilty} forgets:\n{}", self::labels(&fixed));
+    check_fix(guilty, &directory.join("leaking.jsonl.zst"), &directory.join("fixed.jsonl.zst"));
+}
+
+/// `alloctrace diff` puts the fix first, as less, and has nothing else to say that is of its size.
+fn check_fix(guilty: &str, before: &Path, after: &Path) {
+    let arguments = [OsStr::new("diff"), before.as_os_str(), after.as_os_str()];
+    let diff = |options: &[&str]| {
+        let ended = alloctrace_says(arguments.into_iter().chain(options.iter().map(OsStr::new)));
+        (ended.code, ended.output, ended.errors)
+    };
+    let (code, output, errors) = diff(&["--normalize", "--format=json"]);
+    assert_eq!(code, Some(0), "{errors}");
+    let difference: serde_json::Value = serde_json::from_str(&output).expect("JSON");
+    assert_eq!(difference["schema"], "alloctrace.diff/1");
+    let change = |site: &serde_json::Value| site["change"]["live_bytes"].as_i64().expect("a number");
+    let sites = difference["sites"].as_array().expect("a list");
+    let text = diff(&["--normalize"]).1;
+    let is_guilty = |site: &serde_json::Value| {
+        let frames = site["frames"].as_array().expect("a list");
+        frames.iter().any(|it| it["function"].as_str().is_some_and(|it| it.starts_with(guilty)))
+    };
+    let fixed = sites.iter().position(is_guilty).expect("the fixed site");
+    assert_eq!((fixed, &sites[0]["noise"]), (0, &false.into()), "the fix is not first:\n{text}");
+    assert!(change(&sites[0]) < 0, "the fix is not less:\n{text}");
+    let total = &difference["totals"]["change_live_bytes"];
+    assert_eq!(total.as_i64(), Some(sites.iter().map(change).sum()), "the sum of all changes");
+    for other in sites.iter().skip(1).filter(|it| !is_guilty(it) && it["noise"] == false) {
+        assert!(change(other).abs() * 10 < change(&sites[0]).abs(), "other than noise:\n{text}");
+    }
+    // The other way round it is growth, and a failure for those who asked.
+    let back =
+        [OsStr::new("diff"), after.as_os_str(), before.as_os_str(), OsStr::new("--fail-on-growth=100KiB")];
+    let ended = alloctrace_says(back);
+    assert_eq!(ended.code, Some(3), "{}{}", ended.output, ended.errors);
+    assert!(ended.errors.contains("grown by more than 100.0 KiB"), "{}", ended.errors);
 }
 
 #[test]
