@@ -29,8 +29,20 @@ use crate::{
 /// never stopped or signalled, and goes on when you quit.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  alloctrace top -p 1234\n  alloctrace top -p 1234 --once -d 10s --sort growth\n  alloctrace top -- ./server --port 80\n\n\
-    Keys: ? shows them all. SIGUSR1 takes an interval now; SIGUSR2 places a mark."
+    override_usage = "alloctrace top [OPTIONS] -p PID...\n       alloctrace top [OPTIONS] -- COMMAND [ARGS]...",
+    after_help = "\
+Examples:
+  alloctrace top -p 1234
+  alloctrace top -p 1234 --once -d 10s --sort growth
+  alloctrace top -- ./server --port 80
+
+Keys:
+  ?  shows them all
+
+Signals:
+  SIGINT, SIGTERM  end the tracing
+  SIGUSR1          takes an interval now
+  SIGUSR2          places a mark"
 )]
 pub(super) struct Args {
     #[command(flatten)]
