@@ -31,6 +31,8 @@ use crate::{
 /// that is breached is shown with the call stacks that are to blame.
 #[derive(clap::Args)]
 #[command(
+    override_usage = "alloctrace check BUDGETS [OPTIONS] -- COMMAND [ARGS]...\n       \
+        alloctrace check BUDGETS [OPTIONS] -p PID...\n       alloctrace check BUDGETS [OPTIONS] --capture FILE",
     after_help = "\
 Examples:
   alloctrace check --max-growth 1MiB/min --warm-up 10s -- ./soak-test
@@ -40,6 +42,7 @@ Examples:
 
 Signals:
   SIGINT, SIGTERM  end the tracing; what was seen is judged
+  SIGUSR1          takes an interval now
 
 Exit codes:
   0  within all budgets
@@ -53,16 +56,13 @@ Exit codes:
     group = ArgGroup::new("source").required(true).args(["pid", "capture", "command"])
 )]
 pub(super) struct Args {
-    #[command(flatten, next_help_heading = "Budgets")]
-    budgets: BudgetArgs,
     /// A running process; repeat for several. It is neither stopped nor signalled.
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
     pid: Vec<u32>,
     /// Judge a capture that was recorded before.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "interval", "keep_capture", "no_follow"])]
     capture: Option<PathBuf>,
-    /// Start a command and trace it and its children from their first instruction on. If it fails, so does the
-    /// check, with exit code 1.
+    /// Start a command and trace it and its children from their first instruction on. If it fails, so does the check.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
     /// What happens before this time does not count: growth, leaks and highest values are those after it.
@@ -107,6 +107,8 @@ pub(super) struct Args {
     /// Do not trace the children of a launched command.
     #[arg(long)]
     no_follow: bool,
+    #[command(flatten, next_help_heading = "Budgets")]
+    budgets: BudgetArgs,
 }
 
 /// Direct mappings do not count, only the heap does, but for RSS.
