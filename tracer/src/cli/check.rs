@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     check::{self, Budget, Case, Format, Options, Outcome, Rate, Rules, Status, Suppressions},
+    kernel::Streams,
     profile::trust::Grade,
     symbol::LineTable,
 };
@@ -95,7 +96,8 @@ pub(super) struct Args {
     /// How to write what was found.
     #[arg(long, value_enum, default_value_t = FormatName::Text)]
     format: FormatName,
-    /// Where to write the result [default: standard output].
+    /// Where to write the result [default: standard output; what COMMAND writes there goes to standard error if the
+    /// result is for a program].
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
     /// How many call stacks to show of each breach.
@@ -180,7 +182,7 @@ pub(super) fn run(args: &Args, verbose: bool) -> Result<ExitCode, Failure> {
         Some(path) => judge(args, &rules, path, Some(path), output, verbose)?,
         None => {
             let capture = Capture::new(args.keep_capture.as_deref());
-            let recorded = record::record(&record_args(args, &capture))?;
+            let recorded = record::record(&record_args(args, &capture), streams(args))?;
             let outcome = judge(args, &rules, &capture.path, args.keep_capture.as_deref(), output, verbose);
             recorded.detach();
             outcome?
@@ -235,6 +237,14 @@ fn rules(args: &Args) -> Result<Rules, Failure> {
         min_trust: args.min_trust,
         ignores_exit_code: args.ignore_exit_code,
     })
+}
+
+/// A command that writes to standard output must not spoil a result that goes there for a program.
+fn streams(args: &Args) -> Streams<'static> {
+    match args.format {
+        FormatName::Junit | FormatName::Json if args.output.is_none() => Streams::Errors,
+        _ => Streams::Ours,
+    }
 }
 
 fn record_args(args: &Args, capture: &Capture) -> record::Args {

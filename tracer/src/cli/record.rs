@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     capture::Writer,
-    kernel::Kernel,
+    kernel::{Kernel, Streams},
     live::{self, About, Options, Recorder, Run, Signals},
     profile::trust::Grade,
 };
@@ -60,7 +60,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
-    let (_, grade) = record(&args)?.summary()?;
+    let (_, grade) = record(&args, Streams::Ours)?.summary()?;
     match args.min_trust {
         Some(wanted) if grade > wanted => {
             Err(Failure::trust(format!("the result has trust grade {grade}, wanted at least {wanted}")))
@@ -83,7 +83,7 @@ pub(super) fn demo(tgid: u32, duration: Duration) -> Result<PathBuf, Failure> {
         interval: Duration::from_millis(500),
         min_trust: None,
     };
-    let (path, _) = record(&args)?.summary()?;
+    let (path, _) = record(&args, Streams::Ours)?.summary()?;
     Ok(path)
 }
 
@@ -109,9 +109,9 @@ impl Recorded {
     }
 }
 
-/// Traces the target and writes the capture.
-pub(super) fn record(args: &Args) -> Result<Recorded, Failure> {
-    let prepared = args.tracing.prepare(None)?;
+/// Traces the target and writes the capture; `streams` are those of a launched command.
+pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Failure> {
+    let prepared = args.tracing.prepare(streams)?;
     // Before anything is attached: a wrong path must not cost the target a trap.
     let now = jiff::Timestamp::now();
     let path = args.output.clone().unwrap_or_else(|| {

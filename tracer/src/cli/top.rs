@@ -18,7 +18,7 @@ use super::{
     tracing::{TracingArgs, runtime},
 };
 use crate::{
-    kernel::Kernel,
+    kernel::{Kernel, Streams},
     live::{About, Ending, Ends, Onlooker, Options, Recorder, Run, Saving, Signals, Style},
     view::View,
 };
@@ -103,7 +103,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Failure> {
-    let prepared = args.tracing.prepare(log.map(|it| &it.file))?;
+    let prepared = args.tracing.prepare(log.map_or(Streams::Ours, |it| Streams::File(&it.file)))?;
     let is_screen = matches!(style, Style::Screen { .. });
     // Before anything is attached, so that a signal never ends us without a word.
     let mut signals = Signals::new()?;

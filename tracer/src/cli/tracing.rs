@@ -1,6 +1,6 @@
 //! What every command does that traces: find the target, or have it wait at its gate, and say what is to be done to it.
 
-use std::{fs::File, io, path::Path};
+use std::{io, path::Path};
 
 use clap::Args;
 
@@ -8,7 +8,7 @@ use super::{
     exit::Failure,
     settings::{self, TargetArgs},
 };
-use crate::kernel::{Launched, Programs, Settings, Target, process};
+use crate::kernel::{Launched, Programs, Settings, Streams, Target, process};
 
 /// Whom to trace, and how.
 #[derive(Args)]
@@ -39,8 +39,8 @@ pub(super) struct Prepared {
 }
 
 impl TracingArgs {
-    /// `output` takes what a launched command writes, if it is not to go where ours goes.
-    pub(super) fn prepare(&self, output: Option<&File>) -> Result<Prepared, Failure> {
+    /// `streams` are those of a launched command.
+    pub(super) fn prepare(&self, streams: Streams<'_>) -> Result<Prepared, Failure> {
         let command = &self.target.command;
         let (target, launched, name, tgid) = match &command[..] {
             [] => {
@@ -49,7 +49,7 @@ impl TracingArgs {
                 (target, None, process::describe(tgid).name, tgid)
             }
             [program, ..] => {
-                let child = Launched::new(command, output)?;
+                let child = Launched::new(command, streams)?;
                 let tgid = child.tgid();
                 let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
                 (Target::Launched { tgid, command: command.clone() }, Some(child), name, tgid)

@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     io::{self, PipeReader, PipeWriter, Read as _, Write as _},
     os::{
-        fd::AsRawFd as _,
+        fd::{AsFd as _, AsRawFd as _},
         unix::{ffi::OsStrExt as _, fs::PermissionsExt as _, process::CommandExt as _},
     },
     path::{Path, PathBuf},
@@ -21,6 +21,17 @@ use anyhow::{Context as _, Result};
 /// The name of the hidden command that is the child's first half.
 pub const GATE_COMMAND: &str = "__gate";
 
+/// Where the streams of a command lead.
+#[derive(Clone, Copy, Debug)]
+pub enum Streams<'a> {
+    /// Where ours do.
+    Ours,
+    /// Its output to where our errors go: a program reads ours, and wants nothing but the result.
+    Errors,
+    /// All that it writes into a file, and no input: ours are a screen.
+    File(&'a File),
+}
+
 /// A child that waits for its gate to open.
 pub struct Launched {
     child: Child,
@@ -28,18 +39,24 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// What the command writes goes where our own output goes, or to `output`; then it has no input either.
-    ///
     /// # Errors
     /// If no process can be made.
-    pub fn new(command: &[OsString], output: Option<&File>) -> Result<Self> {
+    pub fn new(command: &[OsString], streams: Streams<'_>) -> Result<Self> {
         let (reader, writer) = io::pipe().context("make a pipe")?;
         let gate = format!("/proc/{}/fd/{}", std::process::id(), reader.as_raw_fd());
         let mut child = Command::new("/proc/self/exe");
         child.arg0("alloctrace").arg(GATE_COMMAND).arg(gate).arg("--").args(command);
-        if let Some(output) = output {
-            let output = || output.try_clone().map(Stdio::from).context("hand the output to the command");
-            child.stdin(Stdio::null()).stdout(output()?).stderr(output()?);
+        let handing = "hand the streams to the command";
+        match streams {
+            Streams::Ours => {}
+            Streams::Errors => {
+                let errors = io::stderr().as_fd().try_clone_to_owned().context(handing)?;
+                child.stdout(Stdio::from(errors));
+            }
+            Streams::File(file) => {
+                let file = || file.try_clone().map(Stdio::from).context(handing);
+                child.stdin(Stdio::null()).stdout(file()?).stderr(file()?);
+            }
         }
         let child = child.spawn().context("start the command")?;
         Ok(Self { child, gate: Some((reader, writer)) })

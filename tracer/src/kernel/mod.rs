@@ -32,7 +32,11 @@ use tracer_ebpf::{
     mapping::{Member, PROCESS_AWAITS_EXEC, PROCESS_TRACED, Process},
 };
 
-pub use self::{error::StartError, launch::Launched, probes::Programs};
+pub use self::{
+    error::StartError,
+    launch::{Launched, Streams},
+    probes::Programs,
+};
 use self::{
     objects::Objects,
     probes::{Probes, Scope},

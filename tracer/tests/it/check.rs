@@ -15,8 +15,8 @@ const USAGE: i32 = 2;
 const BREACHED: i32 = 3;
 
 /// Long enough for some intervals of the length below; what is checked does not depend on it.
-const WATCHED: Duration = Duration::from_secs(2);
-const INTERVAL: [&str; 2] = ["-i", "300ms"];
+const WATCHED: Duration = Duration::from_secs(3);
+const INTERVAL: [&str; 2] = ["-i", "200ms"];
 
 /// Runs an incident under `check` until its input ends.
 fn check(incident: &str, options: &[&str], arguments: &[&str]) -> Ended {
@@ -29,15 +29,19 @@ fn check(incident: &str, options: &[&str], arguments: &[&str]) -> Ended {
         .args(arguments);
     let mut checked = Program::start(&mut command);
     checked.wait_for_error("alloctrace: ready");
-    checked.next_line();
+    if options.contains(&"json") {
+        // Nothing but the result goes to standard output.
+        checked.wait_for_error("leak ");
+    } else {
+        checked.next_line();
+    }
     thread::sleep(WATCHED);
     checked.close_input();
     checked.wait()
 }
 
 fn json(ended: &Ended) -> Value {
-    let start = ended.output.find('{').unwrap_or_else(|| panic!("no JSON: {ended:?}"));
-    serde_json::from_str(&ended.output[start..]).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    serde_json::from_str(&ended.output).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
 /// The functions on the stack of the first site of a budget.
@@ -105,7 +109,7 @@ fn a_warm_up_leaves_out_what_is_filled_at_the_start() {
     let mut checked = Program::start(&mut command);
     // The table is full.
     checked.next_line();
-    thread::sleep(WATCHED);
+    thread::sleep(2 * WATCHED);
     checked.close_input();
     let warmed_up = checked.wait();
     assert_eq!(warmed_up.code, Some(0), "{warmed_up:?}");

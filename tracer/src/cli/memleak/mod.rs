@@ -13,7 +13,7 @@ use super::{
     tracing::{TracingArgs, runtime},
 };
 use crate::{
-    kernel::Kernel,
+    kernel::{Kernel, Streams},
     live::{
         Signals,
         outstanding::{self, News, Outstanding, Question, Schedule},
@@ -141,7 +141,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     let target = TargetArgs { pid: args.pid.into_iter().collect(), command };
     // Both tools trace one process, and not its children.
-    let prepared = TracingArgs { target, no_follow: true, ring: RING_BYTES }.prepare(None)?;
+    let prepared = TracingArgs { target, no_follow: true, ring: RING_BYTES }.prepare(Streams::Ours)?;
     runtime()?.block_on(async {
         let signals = Signals::new()?;
         let kernel = Kernel::start(&prepared.settings)?;
