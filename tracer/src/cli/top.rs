@@ -12,6 +12,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
+    color,
     exit::Failure,
     report::SortName,
     settings,
@@ -74,10 +75,7 @@ impl Args {
             && !self.once
             && self.count.is_none();
         if is_screen {
-            // https://no-color.org: present and not empty.
-            return Style::Screen {
-                has_colours: std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()),
-            };
+            return Style::Screen { has_colours: color::on_stdout() };
         }
         let count = if self.once { Some(1) } else { self.count.map(|it| it as usize) };
         Style::Lines { count, sites: self.top, at_end: self.once && self.duration.is_some() }

@@ -1,6 +1,5 @@
 //! Whoever looks on while a run goes on: a thread that takes its rows in and shows them, as a screen or as lines. It
-//! never keeps the run waiting: rows first, then keys, then one redraw, and the next not before nine times as long has
-//! passed as that one took.
+//! never keeps the run waiting: rows first, then keys, then one redraw, and then it rests for some time.
 
 use std::{
     io::{self, Write as _},
@@ -123,8 +122,12 @@ struct Work {
     redraw_at: Instant,
 }
 
-/// Of the time, at most this share goes into putting numbers together: one part in ten.
+/// After numbers were put together it rests for so many times as long, so that the view takes a tenth of a processor,
+/// however many sites there are.
 const REST: u32 = 9;
+
+/// But nobody should look at old numbers since the machine is busy otherwise, and they take long by the clock.
+const LONGEST_REST: Duration = Duration::from_secs(2);
 
 /// How often a terminal is looked at that has not taken the last redraw.
 const BUSY: Duration = Duration::from_millis(20);
@@ -200,7 +203,7 @@ impl Work {
         }
         self.view.refresh();
         let done = Instant::now();
-        self.redraw_at = done + (done - begun) * REST;
+        self.redraw_at = done + ((done - begun) * REST).min(LONGEST_REST);
         true
     }
 

@@ -35,7 +35,7 @@ pub(super) fn draw(view: &mut View, frame: &mut Frame<'_>, area: Rect, look: Loo
     if view.list.is_empty() {
         let text = if !view.state.filter.is_empty() {
             "nothing has such a name"
-        } else if view.picture.sites.is_empty() {
+        } else if !view.picture.has_sites {
             "no allocation was seen yet"
         } else {
             "nothing is held"

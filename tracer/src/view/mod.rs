@@ -14,7 +14,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use ratatui::{Frame, crossterm::event::KeyEvent};
+use ratatui::{
+    Frame,
+    crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
+};
 
 pub use self::state::Wish;
 use self::{
@@ -59,7 +62,7 @@ impl View {
         Self {
             state: State::new(sort),
             names: Names::default(),
-            picture: Picture::new(&recording, None),
+            picture: Picture::new(&recording, None, None),
             recording,
             list: Vec::new(),
             detail: None,
@@ -102,7 +105,7 @@ impl View {
     pub fn refresh(&mut self) {
         let (at_s, events) = (self.picture.at_s, self.picture.events);
         self.names.learn(&self.recording);
-        self.picture = Picture::new(&self.recording, self.state.span.seconds());
+        self.picture = Picture::new(&self.recording, self.state.span.seconds(), self.state.open);
         self.behind = 0;
         let passed_s = self.picture.at_s - at_s;
         if passed_s > 0.0 {
@@ -138,6 +141,15 @@ impl View {
 
     /// What remains to be done by others.
     pub fn press(&mut self, key: KeyEvent) -> Option<Wish> {
+        // Escape and a key right behind it: terminals do not tell them from Alt and that key.
+        if key.modifiers.contains(KeyModifiers::ALT) {
+            let escape = self.press_one(KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE));
+            return escape.or(self.press_one(KeyEvent::new(key.code, key.modifiers - KeyModifiers::ALT)));
+        }
+        self.press_one(key)
+    }
+
+    fn press_one(&mut self, key: KeyEvent) -> Option<Wish> {
         let before = self.state.clone();
         let ids: Vec<Id> = self.list.iter().map(|it| it.id).collect();
         let function = match (self.state.is_enter_in_list(key), ids.get(self.state.cursor)) {

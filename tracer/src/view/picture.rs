@@ -29,8 +29,11 @@ pub(super) struct Picture {
     pub(super) marks_s: Vec<f64>,
     /// Why the tracing has ended, if it has.
     pub(super) ended: Option<String>,
-    /// Live is everything that a site holds; growth and verdict are over the window.
+    /// Those that hold something, and the one that is looked into. Live is everything that a site holds; growth and
+    /// verdict are over the window.
     pub(super) sites: Vec<Site>,
+    /// Whether any site was seen at all.
+    pub(super) has_sites: bool,
 }
 
 /// All processes at the end of an interval.
@@ -56,7 +59,7 @@ pub(super) struct Line {
 
 impl Picture {
     /// `span_s` is how far back the window reaches; `None`: to the beginning.
-    pub(super) fn new(recording: &Recording, span_s: Option<f64>) -> Self {
+    pub(super) fn new(recording: &Recording, span_s: Option<f64>, open: Option<u32>) -> Self {
         let all = Profile::new(recording, &Query::default(), 0);
         let from_s = span_s.map(|it| all.at_s - it).filter(|it| *it > 0.0);
         let windowed = from_s.map(|_| Profile::new(recording, &Query { from_s, ..Query::default() }, 0));
@@ -71,6 +74,10 @@ impl Picture {
             }
         }
         let events: i64 = sites.iter().map(|it| it.allocated.blocks + it.freed.blocks).sum();
+        let has_sites = !sites.is_empty();
+        // A compiler has four times as many that hold nothing any more.
+        sites.retain(|it| it.live.blocks != 0 || Some(it.id) == open);
+        sites.shrink_to_fit();
         let unknown_frees: u64 = all.processes.iter().map(|it| it.unknown_frees).sum();
         let living = || all.processes.iter().filter(|it| it.row.ended.is_none());
         Self {
@@ -90,6 +97,7 @@ impl Picture {
             marks_s: all.marks.iter().map(|it| it.t_s).collect(),
             ended: recording.end.as_ref().map(|it| it.reason.clone()),
             sites,
+            has_sites,
         }
     }
 
@@ -270,7 +278,7 @@ mod tests {
         let recording = sample_recording();
         let mut names = Names::default();
         names.learn(&recording);
-        let picture = Picture::new(&recording, None);
+        let picture = Picture::new(&recording, None, None);
         let mut lines = lines(&picture, &recording, &names);
         sort(&mut lines, Sort::Bytes);
         let name = |it: &Line| match it.id {
@@ -313,7 +321,7 @@ mod tests {
     fn a_window_is_about_growth_and_not_about_what_is_live() {
         let mut recording = sample_recording();
         recording.end = None;
-        let picture = Picture::new(&recording, Some(2.0));
+        let picture = Picture::new(&recording, Some(2.0), None);
         let mut lines: Vec<_> =
             picture.sites.iter().map(|it| (it.live.bytes, it.growth_bytes_per_s)).collect();
         lines.sort_by_key(|it| it.0);

@@ -40,7 +40,7 @@ pub(super) fn text(view: &View, shown: usize) -> String {
     if view.list.len() > shown {
         lines.push(format!("… and {} more sites", count((view.list.len() - shown) as i64)));
     } else if view.list.is_empty() {
-        let text = if picture.sites.is_empty() { "no allocation was seen" } else { "nothing is held" };
+        let text = if !picture.has_sites { "no allocation was seen" } else { "nothing is held" };
         lines.push(text.to_owned());
     }
     lines.join("\n") + "\n"

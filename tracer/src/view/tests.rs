@@ -89,6 +89,15 @@ fn screen(view: &mut View, (width, height): (u16, u16)) -> String {
     (0..height).map(|y| line(y).trim_end().to_owned() + "\n").collect()
 }
 
+#[test]
+fn escape_and_a_key_right_behind_it() {
+    let mut view = view();
+    press(&mut view, "/leak<Enter>");
+    assert_eq!(view.list.len(), 1);
+    let wish = view.press(KeyEvent::new(KeyCode::Char('m'), KeyModifiers::ALT));
+    assert_eq!((wish, view.list.len()), (Some(Wish::Mark), 2));
+}
+
 /// Whatever is shown, no size is too small or too odd.
 #[test]
 fn any_size() {
