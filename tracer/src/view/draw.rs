@@ -51,11 +51,11 @@ pub(super) fn draw(view: &mut View, frame: &mut Frame<'_>, has_colours: bool) {
     let curve_height = if height >= HIGH_CURVES_FROM { 3 } else { 1 };
     let picture = &view.picture;
     if height >= LIVE_CURVE_FROM {
-        let values = |it: &picture::Moment| it.live_bytes;
+        let values = |it: &picture::Moment| Some(it.live_bytes);
         draw_curve(frame, picture, "live", values, lines.top(curve_height), look);
     }
     if height >= RSS_CURVE_FROM {
-        let values = |it: &picture::Moment| it.rss_bytes as i64;
+        let values = |it: &picture::Moment| it.rss_bytes.map(|it| it as i64);
         draw_curve(frame, picture, "RSS ", values, lines.top(curve_height), look);
         if picture.marks_s.iter().any(|it| *it >= picture.from_s) {
             let area = lines.top(1);
@@ -172,7 +172,7 @@ fn draw_curve(
     frame: &mut Frame<'_>,
     picture: &Picture,
     name: &str,
-    value: impl Fn(&picture::Moment) -> i64,
+    value: impl Fn(&picture::Moment) -> Option<i64>,
     area: Rect,
     look: Look,
 ) {
@@ -181,7 +181,7 @@ fn draw_curve(
     let mut last = None;
     let at = |t_s: &f64| {
         while let Some(moment) = moments.next_if(|it| it.t_s <= *t_s) {
-            last = Some(value(moment));
+            last = value(moment);
         }
         last
     };

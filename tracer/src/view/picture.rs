@@ -41,7 +41,8 @@ pub(super) struct Picture {
 pub(super) struct Moment {
     pub(super) t_s: f64,
     pub(super) live_bytes: i64,
-    pub(super) rss_bytes: u64,
+    /// `None` once all have ended.
+    pub(super) rss_bytes: Option<u64>,
 }
 
 /// A line of the list.
@@ -236,9 +237,10 @@ fn curve(timeline: &[crate::profile::Moment]) -> Vec<Moment> {
     for it in timeline {
         // Positive floats are ordered like their bits.
         let moment =
-            by_time.entry(it.t_s.to_bits()).or_insert(Moment { t_s: it.t_s, live_bytes: 0, rss_bytes: 0 });
+            by_time.entry(it.t_s.to_bits()).or_insert(Moment { t_s: it.t_s, live_bytes: 0, rss_bytes: None });
         moment.live_bytes += it.live.bytes;
-        moment.rss_bytes += it.rss_bytes.unwrap_or(0);
+        let sum = moment.rss_bytes.into_iter().chain(it.rss_bytes).reduce(|a, b| a + b);
+        moment.rss_bytes = sum;
     }
     by_time.into_values().collect()
 }
@@ -329,6 +331,20 @@ mod tests {
         assert_eq!((picture.from_s, picture.at_s), (2.0, 4.0));
         assert_eq!(picture.curve.first().map(|it| (it.t_s, it.live_bytes)), Some((2.0, 1200)));
         assert_eq!((picture.live.bytes, picture.events), (1400, 4 * 4 + 1 + 5));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_has_no_resident_bytes() {
+        let at = |t_s, pid, rss_bytes| crate::profile::Moment { t_s, pid, live: Cost::default(), rss_bytes };
+        let moments = curve(&[
+            at(1.0, 7, Some(10)),
+            at(1.0, 8, Some(5)),
+            at(2.0, 7, None),
+            at(2.0, 8, Some(6)),
+            at(3.0, 7, None),
+        ]);
+        let rss: Vec<_> = moments.iter().map(|it| it.rss_bytes).collect();
+        assert_eq!(rss, [Some(15), Some(6), None]);
     }
 
     #[test]
