@@ -51,7 +51,9 @@ pub(super) fn write(
     let mut xml = Writer::new_with_indent(&mut *out, b' ', 2);
     xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
     open(&mut xml, "testsuites", &counts)?;
-    let mut suite = vec![("name", &*suite_name), ("timestamp", &*profile.header.started)];
+    // Some readers want no more than seconds.
+    let started = profile.header.started.get(..19).unwrap_or(&profile.header.started);
+    let mut suite = vec![("name", &*suite_name), ("timestamp", started)];
     suite.extend([("hostname", &*profile.header.host), ("skipped", "0")]);
     suite.extend(counts);
     open(&mut xml, "testsuite", &suite)?;

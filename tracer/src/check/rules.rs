@@ -80,14 +80,12 @@ impl Case {
 /// Compares a run with what is asked of it.
 pub fn judge(case: &Case, rules: &Rules) -> Outcome {
     let Evidence { recording, profile } = &case.whole;
-    let find = |profile: &Profile| -> Vec<Option<usize>> {
-        profile.sites.iter().map(|it| rules.suppressions.find(profile, it)).collect()
-    };
     let is_built_in: Vec<bool> = rules.suppressions.iter().map(|it| it.is_built_in).collect();
-    let suppressed = find(profile);
+    let suppressed = rules.suppressions.find(profile);
+    let before_end = case.before_end.as_ref().map(|it| rules.suppressions.find(&it.profile));
     let finding = |budget: &Budget| {
         let evidence = case.evidence(budget);
-        let suppressed = find(&evidence.profile);
+        let suppressed = before_end.as_ref().filter(|_| budget.is_rate()).unwrap_or(&suppressed);
         // Nobody minds that runtimes keep it, but it is live.
         let counts = |site: usize| {
             suppressed[site].is_none_or(|it| is_built_in[it] && !matches!(budget, Budget::Leaked(_)))

@@ -83,9 +83,13 @@ impl Suppressions {
         self.0.iter()
     }
 
-    /// The place of the first that matches a frame of `site`.
-    pub(super) fn find(&self, profile: &Profile, site: &Site) -> Option<usize> {
-        self.0.iter().position(|it| profile.stack(site).any(|frame| it.matches(frame)))
+    /// For each site the place of the first that matches one of its frames.
+    pub(super) fn find(&self, profile: &Profile) -> Vec<Option<usize>> {
+        // Each frame is in many stacks.
+        let first = |frame: &Frame| self.0.iter().position(|it| it.matches(frame));
+        let of_frames: Vec<Option<usize>> = profile.stacks.frames().iter().map(first).collect();
+        let of_site = |site: &Site| site.frames.iter().filter_map(|it| of_frames[it.0 as usize]).min();
+        profile.sites.iter().map(of_site).collect()
     }
 }
 

@@ -81,7 +81,7 @@ fn as_test_results() {
         expect![[r#"
             <?xml version="1.0" encoding="UTF-8"?>
             <testsuites tests="5" failures="2" errors="0" time="6.000">
-              <testsuite name="alloctrace check -- ./app --soak" timestamp="2026-01-02T03:04:05Z" hostname="box" skipped="0" tests="5" failures="2" errors="0" time="6.000">
+              <testsuite name="alloctrace check -- ./app --soak" timestamp="2026-01-02T03:04:05" hostname="box" skipped="0" tests="5" failures="2" errors="0" time="6.000">
                 <testcase classname="alloctrace.check" name="--max-growth" time="0">
                   <failure type="breached" message="100 B/s measured, 50 B/s allowed: by 1.4 KiB in 4.0 s">--max-growth: what grew
 
