@@ -78,6 +78,8 @@ enum FormatName {
     Folded,
     /// A picture: red where it is more after, blue where it is less.
     Flamegraph,
+    /// A page for a browser, in one file.
+    Html,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
@@ -115,6 +117,7 @@ fn write(args: &Args, difference: &Difference, out: impl Write) -> io::Result<()
     match args.format {
         FormatName::Text => difference::write_text(difference, &paths, &options, &mut out)?,
         FormatName::Json => difference::write_json(difference, &paths, &options, &mut out)?,
+        FormatName::Html => difference::write_html(difference, &paths, &options, &mut out)?,
         FormatName::Folded => difference::write_folded(difference, &options, &mut out)?,
         FormatName::Flamegraph => difference::write_flamegraph(difference, &options, &mut out)?,
     }

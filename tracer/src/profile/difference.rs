@@ -182,7 +182,7 @@ impl Names {
 }
 
 /// Without what the compiler added: which copy of a function is called changes with every build.
-fn source_name(function: &str) -> &str {
+pub(crate) fn source_name(function: &str) -> &str {
     let function = function.split(" [clone").next().unwrap_or(function);
     const SUFFIXES: [&str; 6] = [".cold", ".isra.", ".constprop.", ".part.", ".llvm.", ".lto_priv."];
     let cut = SUFFIXES.iter().filter_map(|it| function.find(it)).min();

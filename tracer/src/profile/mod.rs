@@ -16,6 +16,7 @@ pub(crate) use self::tests::recording as sample_recording;
 
 use std::collections::BTreeMap;
 
+pub(crate) use self::difference::source_name;
 pub use self::{
     difference::{Difference, Pair, Side},
     history::{Birth, Held},

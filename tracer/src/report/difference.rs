@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Options, flamegraph, folded, json::FrameJson, paper::Paper, units};
+use super::{Options, flamegraph, folded, html, json::FrameJson, paper::Paper, units};
 use crate::profile::{Difference, Pair, Profile, Side};
 
 /// Pairs that text shows unless the user says otherwise.
@@ -32,10 +32,10 @@ pub fn write_text(
     let out = &mut Paper::new(out, options.color);
     recording("before", &paths.before, &difference.before, out)?;
     recording("after", &paths.after, &difference.after, out)?;
-    let (before_s, after_s) = (duration_s(&difference.before), duration_s(&difference.after));
     if difference.is_even {
+        let after_s = duration_s(&difference.after);
         writeln!(out, "even     before is shown as it would be after {}", units::seconds(after_s))?;
-    } else if (before_s - after_s).abs() > UNEVEN_SHARE * before_s.max(after_s) {
+    } else if is_uneven(difference) {
         writeln!(
             out,
             "         the durations differ: --normalize shows before as if it had lasted as long as after"
@@ -72,8 +72,14 @@ pub fn write_text(
 /// Durations that differ by less are the same for the eye.
 const UNEVEN_SHARE: f64 = 0.1;
 
-fn duration_s(profile: &Profile) -> f64 {
+pub(super) fn duration_s(profile: &Profile) -> f64 {
     profile.to_s - profile.from_s
+}
+
+/// Whether one was recorded for longer than the other, and this shows in the numbers.
+pub(super) fn is_uneven(difference: &Difference) -> bool {
+    let (before_s, after_s) = (duration_s(&difference.before), duration_s(&difference.after));
+    !difference.is_even && (before_s - after_s).abs() > UNEVEN_SHARE * before_s.max(after_s)
 }
 
 fn recording(what: &str, path: &str, profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
@@ -132,6 +138,19 @@ pub fn write_folded(difference: &Difference, options: &Options, out: &mut dyn Wr
 /// Those of `out`.
 pub fn write_flamegraph(difference: &Difference, options: &Options, out: &mut dyn Write) -> io::Result<()> {
     flamegraph::write_difference(difference, options, out)
+}
+
+/// A page for a browser, in one file.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_html(
+    difference: &Difference,
+    paths: &Paths,
+    options: &Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    html::write_comparison(difference, paths, options, out)
 }
 
 /// `alloctrace.diff/1`: every pair, for programs. Field names are a contract.

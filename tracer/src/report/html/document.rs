@@ -22,14 +22,15 @@ use crate::{
     report::{Options, units, words},
 };
 
+/// `S`: the columns of the sites.
 #[derive(Serialize)]
-struct Tables {
-    strings: Vec<String>,
+pub(super) struct Tables<S> {
+    pub(super) strings: Vec<String>,
     #[serde(flatten)]
-    stacks: Stacks,
-    sites: Sites,
-    points: Points,
-    samples: Vec<Samples>,
+    pub(super) stacks: Stacks,
+    pub(super) sites: S,
+    pub(super) points: Points,
+    pub(super) samples: Vec<Samples>,
 }
 
 /// Texts are places in the strings, `node` one in the nodes.
@@ -54,7 +55,7 @@ struct Sites {
 
 /// Differences to the site's point before. An edge is a time of the grid.
 #[derive(Default, Serialize)]
-struct Points {
+pub(super) struct Points {
     edge: Vec<u32>,
     allocated_bytes: Vec<i64>,
     allocated_blocks: Vec<i64>,
@@ -64,12 +65,12 @@ struct Points {
 
 /// A process at the ends of intervals; differences, where there is a number.
 #[derive(Default, Serialize)]
-struct Samples {
+pub(super) struct Samples {
     interval: Vec<u32>,
     rss_bytes: Vec<Option<i64>>,
 }
 
-/// The whole document. No `<` is in it, so that nothing in it can end the script element that holds it.
+/// The whole document.
 pub(super) fn json(recording: &Recording, profile: &Profile, options: &Options) -> io::Result<String> {
     let header = &profile.header;
     let histories = Histories::new(recording);
@@ -88,12 +89,7 @@ pub(super) fn json(recording: &Recording, profile: &Profile, options: &Options) 
         },
         "window": { "from_s": options.from_s.unwrap_or(profile.from_s), "to_s": options.to_s.unwrap_or(profile.to_s) },
         "processes": profile.processes.iter().map(process).collect::<Vec<_>>(),
-        "trust": {
-            "grade": profile.grade.to_string(),
-            "meaning": profile.grade.meaning(),
-            "losses": losses(profile),
-            "unknown_frees": profile.unknown_frees(),
-        },
+        "trust": trust(profile),
         "marks": recording.marks.iter().map(|it| json!({ "t_s": it.t_s, "label": it.label })).collect::<Vec<_>>(),
         "ooms": recording.ooms.iter().filter_map(|it| {
             Some(json!({ "t_s": it.t_s, "pid": recording.processes.get(&it.process)?.pid }))
@@ -107,7 +103,12 @@ pub(super) fn json(recording: &Recording, profile: &Profile, options: &Options) 
         "left_out_sites": profile.other_sites,
         "tables": deflated(&tables(recording, profile, &histories, options.top.unwrap_or(TOP)))?,
     });
-    Ok(serde_json::to_string(&document)?.replace('<', "\\u003c"))
+    script(&document)
+}
+
+/// As it stands in the page. No `<` is in it, so that nothing in it can end the script element that holds it.
+pub(super) fn script(document: &Value) -> io::Result<String> {
+    Ok(serde_json::to_string(document)?.replace('<', "\\u003c"))
 }
 
 fn process(process: &Process) -> Value {
@@ -138,6 +139,15 @@ fn process(process: &Process) -> Value {
     })
 }
 
+pub(super) fn trust(profile: &Profile) -> Value {
+    json!({
+        "grade": profile.grade.to_string(),
+        "meaning": profile.grade.meaning(),
+        "losses": losses(profile),
+        "unknown_frees": profile.unknown_frees(),
+    })
+}
+
 fn losses(profile: &Profile) -> Vec<Value> {
     let happened = Loss::ALL.into_iter().filter(|it| profile.loss(*it) > 0);
     happened
@@ -145,7 +155,7 @@ fn losses(profile: &Profile) -> Vec<Value> {
         .collect()
 }
 
-fn deflated(tables: &Tables) -> io::Result<String> {
+pub(super) fn deflated<S: Serialize>(tables: &Tables<S>) -> io::Result<String> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     // The encoder is fed from a buffer: serde_json writes number by number.
     let mut buffered = io::BufWriter::with_capacity(1 << 16, &mut encoder);
@@ -155,34 +165,23 @@ fn deflated(tables: &Tables) -> io::Result<String> {
     Ok(BASE64.encode(encoder.finish()?))
 }
 
-fn tables(recording: &Recording, profile: &Profile, histories: &Histories, top: usize) -> Tables {
+fn tables(recording: &Recording, profile: &Profile, histories: &Histories, top: usize) -> Tables<Sites> {
     let mut strings = Strings::default();
     let mut stacks = Stacks::default();
     let (mut sites, mut points) = (Sites::default(), Points::default());
     let frames: Vec<u32> = profile.stacks.frames().iter().map(|it| stacks.frame(it, &mut strings)).collect();
-    let early = stacks.frame(&instead("[stack ends early]"), &mut strings);
-    let none = stacks.frame(&instead("[no stack]"), &mut strings);
+    let beginnings = Beginnings::new(&mut stacks, &mut strings);
     let (shown, others) = shown_and_others(profile, top);
     for site in shown {
-        // Stacks without a beginning stand apart, as in the folded form.
-        let beginning = match (site.is_complete(), site.frames.is_empty()) {
-            (_, true) => Some(none),
-            (false, _) => Some(early),
-            (true, _) => None,
-        };
         let stack = site.frames.iter().rev().map(|it| frames[it.0 as usize]);
         sites.add(site, 1, profile, &mut strings);
-        sites.node.push(stacks.node(beginning.into_iter().chain(stack)));
+        sites.node.push(stacks.node(beginnings.of(site).into_iter().chain(stack)));
         sites.points.push(points.add(histories.of(site.id)));
     }
     for alike in groups(&others) {
         let Some(first) = alike.first() else { continue };
         sites.add(first, alike.len(), profile, &mut strings);
-        let name = match alike.len() {
-            1 => "[1 more site]".to_owned(),
-            count => format!("[{} more sites]", units::count(count as i64)),
-        };
-        let frame = stacks.frame(&instead(&name), &mut strings);
+        let frame = stacks.frame(&more(alike.len()), &mut strings);
         sites.node.push(stacks.node([frame].into_iter()));
         sites.points.push(points.add(&histories.sum(alike.iter().map(|it| it.id))));
     }
@@ -198,6 +197,37 @@ fn shown_and_others(profile: &Profile, top: usize) -> (Vec<&Site>, Vec<&Site>) {
         if place < top || suspects.contains(&site.id) { shown.push(site) } else { others.push(site) }
     }
     (shown, others)
+}
+
+/// What stands before stacks without a beginning: they stand apart, as in the folded form.
+pub(super) struct Beginnings {
+    early: u32,
+    none: u32,
+}
+
+impl Beginnings {
+    pub(super) fn new(stacks: &mut Stacks, strings: &mut Strings) -> Self {
+        Self {
+            early: stacks.frame(&instead("[stack ends early]"), strings),
+            none: stacks.frame(&instead("[no stack]"), strings),
+        }
+    }
+
+    pub(super) fn of(&self, site: &Site) -> Option<u32> {
+        match (site.is_complete(), site.frames.is_empty()) {
+            (_, true) => Some(self.none),
+            (false, _) => Some(self.early),
+            (true, _) => None,
+        }
+    }
+}
+
+/// Stands for sites that have no row of their own.
+pub(super) fn more(sites: usize) -> Frame {
+    match sites {
+        1 => instead("[1 more site]"),
+        count => instead(&format!("[{} more sites]", units::count(count as i64))),
+    }
 }
 
 /// Stands where there is no function.
@@ -245,7 +275,7 @@ fn class(verdict: Verdict) -> &'static str {
 }
 
 impl Points {
-    fn add(&mut self, points: &[Point]) -> usize {
+    pub(super) fn add(&mut self, points: &[Point]) -> usize {
         let mut before = Point::default();
         for point in points {
             let (allocated, freed) = (point.allocated - before.allocated, point.freed - before.freed);

@@ -8,6 +8,7 @@
 //!
 //! `app/` is ours; `vendor/` is what others have published, unchanged (see its `MANIFEST`).
 
+mod comparison;
 mod document;
 mod histories;
 mod stacks;
@@ -19,8 +20,11 @@ use std::io::{self, Write};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use sha2::{Digest as _, Sha256};
 
-use super::Options;
-use crate::{capture::Recording, profile::Profile};
+use super::{Options, difference::Paths};
+use crate::{
+    capture::Recording,
+    profile::{Difference, Profile},
+};
 
 /// Sites with a stack and a history of their own unless the user says otherwise; the others are summed up. As many, with 20
 /// frames each, make a file of 4.6 MB if few of them change all the time.
@@ -37,7 +41,7 @@ const PLOT: &str = include_str!("vendor/uplot/uPlot.iife.min.js");
 const LICENCES: &str = concat!("\nuPlot\n\n", include_str!("vendor/uplot/LICENSE"));
 
 /// One script in one scope, in an order in which each part knows those before it.
-const APP: [&str; 12] = [
+const APP: [&str; 14] = [
     include_str!("app/units.js"),
     include_str!("app/data.js"),
     include_str!("app/model.js"),
@@ -49,6 +53,8 @@ const APP: [&str; 12] = [
     include_str!("app/timeline.js"),
     include_str!("app/header.js"),
     include_str!("app/detail.js"),
+    include_str!("app/sides.js"),
+    include_str!("app/comparison.js"),
     include_str!("app/main.js"),
 ];
 
@@ -58,6 +64,20 @@ pub(super) fn write(
     options: &Options,
     out: &mut dyn Write,
 ) -> io::Result<()> {
+    page(&document::json(recording, profile, options)?, out)
+}
+
+/// The same page about what changed between two recordings.
+pub(super) fn write_comparison(
+    difference: &Difference,
+    paths: &Paths,
+    options: &Options,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    page(&comparison::json(difference, paths, options)?, out)
+}
+
+fn page(data: &str, out: &mut dyn Write) -> io::Result<()> {
     let app = app();
     let scripts = [PLOT, &app];
     for (place, part) in PAGE.split("@@").enumerate() {
@@ -67,7 +87,7 @@ pub(super) fn write(
             "policy" => out.write_all(policy(&scripts).as_bytes())?,
             "styles" => STYLES.iter().try_for_each(|it| write!(out, "<style>{it}</style>"))?,
             "scripts" => scripts.iter().try_for_each(|it| write!(out, "<script>{it}</script>"))?,
-            "data" => out.write_all(document::json(recording, profile, options)?.as_bytes())?,
+            "data" => out.write_all(data.as_bytes())?,
             _ => return Err(io::Error::other(format!("page.html has an unknown part {part}"))),
         }
     }

@@ -19,10 +19,7 @@ async function readData() {
   nodes.func = Int32Array.from(nodes.frame, (it) => frames.function[it]);
 
   const sites = tables.sites;
-  sites.kind = text(sites.kind);
-  sites.via = text(sites.via);
-  sites.stop = text(sites.stop);
-  sites.verdict = text(sites.verdict);
+  for (const column of ["kind", "via", "stop", "verdict"]) sites[column] = text(sites[column]);
   sites.verdictClass = text(sites.verdict_class);
   // -1: no stack.
   sites.node = Int32Array.from(sites.node, (it) => (it === null ? -1 : it));

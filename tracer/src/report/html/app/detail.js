@@ -18,26 +18,17 @@ class Detail {
 
   contents(site) {
     const { model } = this;
-    const { sites, processes } = model.data;
-    const process = processes[sites.process[site]];
-    const fact = (name, value) => [element("dt", {}, name), element("dd", {}, value)];
-    const oldest = sites.oldest_s[site];
+    const { sites } = model.data;
+    const facts = [
+      ...this.facts(site),
+      ["Process", model.processName(sites.process[site])],
+      ["By", `${sites.via[site] || "–"} (${sites.kind[site]})`],
+    ];
     return [
       element("h2", { title: model.siteName(site).name }, ...bareNameParts(model.siteName(site).name)),
       element("p", { class: `verdict-line ${sites.verdictClass[site]}` }, sites.verdict[site] || " "),
-      bigSpark(model, site),
-      element(
-        "dl",
-        {},
-        ...fact("Live", `${bytes(model.live[site])} in ${plural(model.liveBlocks[site], "block")}`),
-        ...fact("Growth", `${difference(model.growth[site])}${model.spanS > 0 ? `  (${rate(model.growth[site] / model.spanS)})` : ""}`),
-        ...fact("Allocated", `${bytes(model.allocated[site])} in ${plural(model.allocatedBlocks[site], "block")}`),
-        ...fact("Freed", `${bytes(model.freed[site])} in ${plural(model.freedBlocks[site], "block")}`),
-        ...(sites.count[site] === 1 ? fact("Peak", bytes(sites.peak_bytes[site])) : []),
-        ...(oldest === null ? [] : fact("Oldest block", seconds(oldest))),
-        ...fact("Process", process ? `${process.pid} ${process.name}` : "–"),
-        ...fact("By", `${sites.via[site] || "–"} (${sites.kind[site]})`),
-      ),
+      this.picture(site),
+      element("dl", {}, ...facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
       element(
         "p",
         { class: "actions" },
@@ -46,6 +37,27 @@ class Detail {
       ),
       this.stack(site),
     ];
+  }
+
+  picture(site) {
+    return bigSpark(this.model, site);
+  }
+
+  /** Names and values. */
+  facts(site) {
+    const { model } = this;
+    const { sites } = model.data;
+    const inRate = model.spanS > 0 ? `  (${rate(model.growth[site] / model.spanS)})` : "";
+    const facts = [
+      ["Live", `${bytes(model.live[site])} in ${plural(model.liveBlocks[site], "block")}`],
+      ["Growth", `${difference(model.growth[site])}${inRate}`],
+      ["Allocated", `${bytes(model.allocated[site])} in ${plural(model.allocatedBlocks[site], "block")}`],
+      ["Freed", `${bytes(model.freed[site])} in ${plural(model.freedBlocks[site], "block")}`],
+    ];
+    if (sites.count[site] === 1) facts.push(["Peak", bytes(sites.peak_bytes[site])]);
+    const oldest = sites.oldest_s[site];
+    if (oldest !== null) facts.push(["Oldest block", seconds(oldest)]);
+    return facts;
   }
 
   /** All frames; several library frames in a row are behind a line that opens. */

@@ -29,17 +29,7 @@ class Flame {
     );
     this.caption = element("span", { class: "caption" });
     this.unzoom = element("button", { type: "button", hidden: "", onclick: () => this.zoomTo(-1) }, "Reset zoom");
-    const legend = element(
-      "span",
-      { class: "legend" },
-      "in the window's second half: ",
-      element("i", { class: "key shrinks" }),
-      "shrank ",
-      element("i", { class: "key steady" }),
-      "steady ",
-      element("i", { class: "key grows" }),
-      "grew",
-    );
+    const legend = element("span", { class: "legend" }, ...this.legend());
     this.element = element("div", { class: "flame-view" }, element("div", { class: "bar" }, this.caption, this.unzoom, legend), this.plot, this.tip);
     this.paint = onceAFrame(() => this.draw());
     this.plot.addEventListener("pointermove", (event) => this.onPointer(event));
@@ -55,8 +45,13 @@ class Flame {
     new ResizeObserver(() => this.update()).observe(this.plot);
   }
 
+  legend() {
+    const key = (name) => element("i", { class: `key ${name}` });
+    return ["in the window's second half: ", key("shrinks"), "shrank ", key("steady"), "steady ", key("grows"), "grew"];
+  }
+
   width(node) {
-    return node < 0 ? this.model.totals.width : this.model.sums.width[node];
+    return this.model.sum("width", node);
   }
 
   /** Numbers or size are others now. */
@@ -166,7 +161,7 @@ class Flame {
     paint.fillRect(rect.x, y, width, FLAME_ROW_PX - 1);
     const room = Math.floor((rect.width - 7) / letter);
     paint.globalAlpha = isAbove ? 0.75 : 1;
-    const text = room < 3 ? "" : fit(this.nameOf(rect.node), room);
+    const text = room < 3 ? "" : this.label(rect.node, room);
     if (text) {
       paint.fillStyle = looks.text;
       paint.fillText(text, rect.x + 4, y + FLAME_ROW_PX / 2);
@@ -183,9 +178,7 @@ class Flame {
 
   /** From steady to growing or shrinking; half of all that is held, gained in half of the time, is the end of the scale. */
   colour(node, looks) {
-    const { totals } = this.model;
-    const ofAll = () => (totals.live > 0 ? totals.late / Math.max(totals.live, totals.live - totals.late) : 0);
-    const heat = node < 0 ? ofAll() : this.model.heat(node);
+    const heat = this.model.heat(node);
     const share = Math.min(Math.abs(heat) * 2, 1);
     const end = heat < 0 ? looks.shrinks : looks.grows;
     // Neighbours of the same colour are told apart by a shade.
@@ -194,24 +187,35 @@ class Flame {
     return `rgb(${mixed.join(",")})`;
   }
 
+  /** What stands in a frame that has room for so many characters. */
+  label(node, room) {
+    return fit(this.nameOf(node), room);
+  }
+
   drawCaption() {
-    const { totals, state } = this.model;
-    const { title, form } = MEASURES[state.measure];
-    const shrunk = totals.shrunk < 0 ? `; ${bytes(-totals.shrunk).replace("-", "")} by which others shrank have no width` : "";
-    this.caption.textContent =
-      totals.width > 0 ? `${title}: ${form(totals.width)}${shrunk}` : `${title}: nothing to show in this window`;
+    this.caption.textContent = this.captionText();
     this.unzoom.hidden = this.zoom < 0;
   }
 
+  captionText() {
+    const { totals, state, measures } = this.model;
+    const { title, form } = measures[state.measure];
+    const shrunk = totals.shrunk < 0 ? `; ${bytes(-totals.shrunk).replace("-", "")} by which others shrank have no width` : "";
+    return totals.width > 0 ? `${title}: ${form(totals.width)}${shrunk}` : `${title}: nothing to show in this window`;
+  }
+
+  /** A frame's name and numbers. */
   describe(node) {
+    const { tree, data } = this.model;
+    const module = node < 0 ? "" : `  ${data.functions.moduleName[tree.func[node]]}`;
+    return [this.nameOf(node), `${this.numbers(node)}${module}`];
+  }
+
+  numbers(node) {
     const { model } = this;
-    const { tree } = model;
-    const { functions } = model.data;
-    const { form } = MEASURES[model.state.measure];
+    const { form } = model.measures[model.state.measure];
     const share = percent(this.width(node), model.totals.width);
-    const growth = node < 0 ? model.totals.growth : model.sums.growth[node];
-    const module = node < 0 ? "" : `  ${functions.moduleName[tree.func[node]]}`;
-    return [this.nameOf(node), `${form(this.width(node))}  ${share}   growth ${difference(growth)}${module}`];
+    return `${form(this.width(node))}  ${share}   growth ${difference(model.sum("growth", node))}`;
   }
 
   /** What screen readers are to know of the frame that the keys have reached. */

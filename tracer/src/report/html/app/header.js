@@ -85,10 +85,7 @@ function lead(model) {
 
 function facts(model) {
   const { trust, left_out_sites: leftOut } = model.data;
-  const losses = trust.losses.map((it) => element("li", {}, element("b", {}, `${count(it.count)} ${it.name}`), `: ${it.meaning}`));
-  if (trust.unknown_frees > 0) {
-    losses.push(element("li", {}, element("b", {}, plural(trust.unknown_frees, "unknown free")), ": of blocks from before the tracing began"));
-  }
+  const losses = lossesOf(trust);
   if (losses.length === 0 && model.data.times.length > 0) losses.push(element("li", {}, "No loss of any kind was counted, and no free of a block from before."));
   if (leftOut > 0) losses.push(element("li", {}, element("b", {}, plural(leftOut, "site")), " not in this file: the report was asked for others only."));
   const { times, edges } = model.data;
@@ -106,6 +103,15 @@ function facts(model) {
     element("div", { class: "columns" }, processTable(model), element("ul", { class: "losses", "aria-label": "Losses" }, ...losses)),
   );
   return element("section", { "aria-label": "Processes and losses" }, details);
+}
+
+/** What was lost, and what is not known. */
+function lossesOf(trust) {
+  const losses = trust.losses.map((it) => element("li", {}, element("b", {}, `${count(it.count)} ${it.name}`), `: ${it.meaning}`));
+  if (trust.unknown_frees > 0) {
+    losses.push(element("li", {}, element("b", {}, plural(trust.unknown_frees, "unknown free")), ": of blocks from before the tracing began"));
+  }
+  return losses;
 }
 
 /** The processes in a line; the table behind it has the rest. */

@@ -2,20 +2,46 @@
 
 const VIEWS = { flame: "Flamegraph", tree: "Call tree", callers: "Callers", sites: "Sites" };
 
+/** What the page of one recording is made of; that of a comparison is made of others. */
+const REPORT = {
+  Model,
+  Timeline,
+  Flame,
+  Detail,
+  treeColumns,
+  siteColumns,
+  summary: (model, actions) => [headerOf(model, actions), lead(model), facts(model)],
+  firstSite: (model) => suspects(model)[0]?.site ?? -1,
+  help: {
+    escape: "back to the whole recording, without search and zoom",
+    keys: [["Timeline", "drag: choose a window; double-click: whole recording; ← → move it, Shift ← → move its end, ↑ ↓ its beginning, Home and End widen it"]],
+    words:
+      "A site is a call stack of one process that allocates. Live is what it has allocated and not freed, counted since the tracing began; sizes are those asked for. " +
+      "Everything but verdict, oldest and peak follows the window. The verdict is over the whole recording.",
+    built: (model) => `alloctrace ${model.data.capture.tool_version}; the timeline is drawn by uPlot (MIT licence, in this file's source).`,
+  },
+};
+
 class App {
-  constructor(model) {
+  constructor(model, parts) {
     this.model = model;
-    this.timeline = new Timeline(model);
-    this.views = { flame: new Flame(model), tree: new TopDown(model), callers: new BottomUp(model), sites: new SiteTable(model) };
-    this.detail = new Detail(model, { reveal: (site) => this.reveal(site) });
+    this.parts = parts;
+    this.timeline = new parts.Timeline(model);
+    const inTrees = parts.treeColumns(model);
+    this.views = {
+      flame: new parts.Flame(model),
+      tree: new TopDown(model, inTrees),
+      callers: new BottomUp(model, inTrees),
+      sites: new SiteTable(model, parts.siteColumns(model)),
+    };
+    this.detail = new parts.Detail(model, { reveal: (site) => this.reveal(site) });
     this.help = this.helpDialog();
     this.element = this.build();
     this.view = "flame";
   }
 
   start() {
-    const [first] = suspects(this.model);
-    if (first) this.model.state.site = first.site;
+    this.model.state.site = this.parts.firstSite(this.model);
     document.body.append(this.element, this.help);
     this.timeline.start();
     this.model.onChange((changed) => this.onChange(changed));
@@ -34,9 +60,7 @@ class App {
     return element(
       "div",
       { class: "page" },
-      headerOf(this.model, actions),
-      lead(this.model),
-      facts(this.model),
+      ...this.parts.summary(this.model, actions),
       this.timeline.element,
       this.toolbar(),
       element("main", {}, this.tabs(), this.detail.element),
@@ -44,8 +68,8 @@ class App {
   }
 
   toolbar() {
-    const { data, state } = this.model;
-    this.measures = Object.entries(MEASURES).map(([key, { title, hint }]) => {
+    const { data, state, measures } = this.model;
+    this.measures = Object.entries(measures).map(([key, { title, hint }]) => {
       const input = element("input", { type: "radio", name: "measure", value: key, onchange: () => this.model.set({ measure: key }) });
       input.checked = key === state.measure;
       return element("label", { title: hint }, input, element("span", {}, title));
@@ -54,7 +78,7 @@ class App {
     this.process = element(
       "select",
       { "aria-label": "Process", onchange: (event) => this.model.set({ process: Number(event.target.value) }) },
-      ...options([[-1, `All ${data.processes.length} processes`], ...data.processes.map((it, at) => [at, `${it.pid} ${it.name}`])]),
+      ...options([[-1, `All ${data.processes.length} processes`], ...data.processes.map((_, at) => [at, this.model.processName(at)])]),
     );
     this.process.hidden = data.processes.length < 2;
     const kinds = new Set(data.sites.kind);
@@ -145,9 +169,9 @@ class App {
   }
 
   showFound() {
-    const { totals, state } = this.model;
+    const { totals, state, measures } = this.model;
     const isFiltered = state.query.trim() !== "";
-    this.found.textContent = isFiltered ? `${plural(totals.sites, "site")}, ${MEASURES[state.measure].form(totals[state.measure])}` : plural(totals.sites, "site");
+    this.found.textContent = isFiltered ? `${plural(totals.sites, "site")}, ${measures[state.measure].form(totals[state.measure])}` : plural(totals.sites, "site");
   }
 
   reveal(site) {
@@ -184,12 +208,13 @@ class App {
   }
 
   helpDialog() {
+    const { help } = this.parts;
     const keys = [
       ["/", "search; words are looked for in functions, modules and in what calls them"],
-      ["Esc", "back to the whole recording, without search and zoom"],
+      ["Esc", help.escape],
       ["1 2 3 4", "flamegraph, call tree, callers, sites"],
       ["t", "light or dark"],
-      ["Timeline", "drag: choose a window; double-click: whole recording; ← → move it, Shift ← → move its end, ↑ ↓ its beginning, Home and End widen it"],
+      ...help.keys,
       ["Flamegraph", "← → ↑ ↓ go from frame to frame, Enter zooms in, Backspace out"],
       ["Tree", "↑ ↓ go from row to row, → opens, ← closes or goes to the caller"],
       ["Table", "↑ ↓ Page up, Page down, Home, End; the heads of the columns sort"],
@@ -200,13 +225,8 @@ class App {
       element("h2", {}, "Keys"),
       element("dl", {}, ...keys.flatMap(([key, text]) => [element("dt", {}, key), element("dd", {}, text)])),
       element("h2", {}, "Words"),
-      element(
-        "p",
-        {},
-        "A site is a call stack of one process that allocates. Live is what it has allocated and not freed, counted since the tracing began; sizes are those asked for. " +
-          "Everything but verdict, oldest and peak follows the window. The verdict is over the whole recording.",
-      ),
-      element("p", { class: "built" }, `alloctrace ${this.model.data.capture.tool_version}; the timeline is drawn by uPlot (MIT licence, in this file's source).`),
+      element("p", {}, help.words),
+      element("p", { class: "built" }, help.built(this.model)),
       element("form", { method: "dialog" }, element("button", {}, "Close")),
     );
     return dialog;
@@ -218,7 +238,8 @@ async function start() {
   const began = performance.now();
   const data = await readData();
   const read = performance.now();
-  const app = new App(new Model(data));
+  const parts = data.comparison ? COMPARISON : REPORT;
+  const app = new App(new parts.Model(data), parts);
   app.start();
   // Two frames later what was asked for is on the screen.
   requestAnimationFrame(() =>

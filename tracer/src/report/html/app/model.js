@@ -24,25 +24,32 @@ class Model {
     this.freed = column();
     this.freedBlocks = column();
     this.isShown = new Uint8Array(size);
-    // Of each node of the tree, summed over the sites that are shown.
-    this.sums = {};
     this.isFound = new Uint8Array(data.functions.count);
     this.siteNames = new Array(size);
 
     const kinds = new Set(data.sites.kind);
+    const [measure] = Object.keys(this.measures);
     this.state = {
-      from: this.edgeNear(data.window.from_s),
-      to: Math.max(this.edgeNear(data.window.to_s), 0),
+      ...this.firstWindow(),
       process: -1,
       // Direct mappings are address space, in use or not: they would hide the heap.
       kind: kinds.has("heap") ? "heap" : "all",
-      measure: "live",
+      measure,
       query: "",
       frames: "own",
       site: -1,
     };
     this.first = { ...this.state };
     this.compute();
+  }
+
+  get measures() {
+    return MEASURES;
+  }
+
+  firstWindow() {
+    const { from_s: from, to_s: to } = this.data.window;
+    return { from: this.edgeNear(from), to: Math.max(this.edgeNear(to), 0) };
   }
 
   /** The last edge that is not after `time`; -1 is the beginning. */
@@ -106,6 +113,7 @@ class Model {
   compute() {
     this.find();
     this.computeSites();
+    this.columns = this.measured();
     this.computeTree();
   }
 
@@ -162,32 +170,25 @@ class Model {
   /** Sums up the tree from its leaves. A site is at the node of its innermost frame. */
   computeTree() {
     const { sites, siteCount } = this.data;
-    const { tree, sums } = this;
+    const { tree, columns } = this;
     const measure = this.ofSite;
-    for (const name of ["live", "growth", "allocated", "blocks", "late", "width"]) sums[name] = new Float64Array(tree.count);
     this.self = new Float64Array(tree.count);
-    // Shrinking sites have no width in a flamegraph.
-    this.totals = { live: 0, growth: 0, allocated: 0, freed: 0, blocks: 0, late: 0, width: 0, shrunk: 0, sites: 0 };
+    // Of each node of the tree, summed over the sites that are shown.
+    this.sums = Object.fromEntries(Object.keys(columns).map((name) => [name, new Float64Array(tree.count)]));
+    this.totals = Object.fromEntries(Object.keys(columns).map((name) => [name, 0]));
+    Object.assign(this.totals, { shrunk: 0, sites: 0 });
     for (let site = 0; site < siteCount; site += 1) {
       if (!this.isShown[site]) continue;
       const node = tree.ofSite[site];
-      const width = Math.max(measure[site], 0);
       this.totals.sites += sites.count[site];
-      this.totals.freed += this.freed[site];
       this.totals.shrunk += Math.min(measure[site], 0);
       if (node >= 0) this.self[node] += measure[site];
-      const add = (name, value) => {
-        this.totals[name] += value;
-        if (node >= 0) sums[name][node] += value;
-      };
-      add("live", this.live[site]);
-      add("growth", this.growth[site]);
-      add("allocated", this.allocated[site]);
-      add("blocks", this.liveBlocks[site]);
-      add("late", this.late[site]);
-      add("width", width);
+      for (const name in columns) {
+        this.totals[name] += columns[name][site];
+        if (node >= 0) this.sums[name][node] += columns[name][site];
+      }
     }
-    for (const sum of Object.values(sums)) {
+    for (const sum of Object.values(this.sums)) {
       for (let node = tree.count - 1; node >= 0; node -= 1) {
         const above = tree.caller[node];
         if (above >= 0) sum[above] += sum[node];
@@ -195,10 +196,23 @@ class Model {
     }
   }
 
+  /** What is summed up over the tree: of each site, the measures, how wide it is drawn, and by what the first is told. */
+  measured() {
+    const { live, growth, allocated, liveBlocks: blocks, late } = this;
+    const rank = { live, growth, allocated, blocks }[this.state.measure];
+    // Shrinking sites have no width in a flamegraph.
+    const width = rank.map((it) => Math.max(it, 0));
+    return { live, growth, allocated, blocks, late, width, rank };
+  }
+
   /** The chosen measure of each site. */
   get ofSite() {
-    const { live, growth, allocated, liveBlocks } = this;
-    return { live, growth, allocated, blocks: liveBlocks }[this.state.measure];
+    return this.columns[this.state.measure];
+  }
+
+  /** A column's sum over all sites whose stacks pass through `node`; -1 is everything. */
+  sum(name, node) {
+    return node < 0 ? this.totals[name] : this.sums[name][node];
   }
 
   /** A site is shown if it is of the chosen process and kind, and all words are in the names of its stack. */
@@ -236,6 +250,16 @@ class Model {
       found[at] = isNamed[nodes.func[at]] || (nodes.caller[at] >= 0 && found[nodes.caller[at]]) ? 1 : 0;
     }
     return found;
+  }
+
+  /** Whether a site has nothing to say: then it steps back, and comes last. */
+  isQuiet() {
+    return false;
+  }
+
+  processName(process) {
+    const its = this.data.processes[process];
+    return its ? `${its.pid} ${its.name}` : "–";
   }
 
   /** How a site is called: by the function that wanted the memory. */
@@ -280,8 +304,8 @@ class Model {
 
   /** Whether a node holds more at the end of the window than in its middle: from -1 to 1. */
   heat(node) {
-    const live = this.sums.live[node];
-    const late = this.sums.late[node];
+    const live = this.sum("live", node);
+    const late = this.sum("late", node);
     const most = Math.max(live, live - late);
     return most > 0 ? late / most : 0;
   }

@@ -1,23 +1,15 @@
 // The table of sites.
 
 class SiteTable {
-  constructor(model) {
+  /** Columns beside the name: `of` says by what they are sorted, `form` how that is written, `fill` what else they show. */
+  constructor(model, columns) {
     this.model = model;
     this.rows = [];
-    this.sort = { key: "live", direction: -1 };
+    this.sort = { key: model.state.measure, direction: -1 };
     this.columns = [
-      { key: "name", title: "Site", hint: "the function that wanted the memory, and who called it", px: 230, grows: 1, sort: true },
-      { key: "trend", title: "Trend", hint: "live bytes over the window", px: 78 },
-      { key: "live", title: "Live", hint: "live at the end of the window", px: 78, form: bytes },
-      { key: "growth", title: "Growth", hint: "live at the end of the window less live at its beginning", px: 88, form: difference },
-      { key: "rate", title: "Rate", hint: "growth per second of the window", px: 92, form: rate },
-      { key: "allocated", title: "Allocated", hint: "in the window", px: 78, form: bytes },
-      { key: "freed", title: "Freed", hint: "in the window", px: 78, form: bytes },
-      { key: "blocks", title: "Blocks", hint: "live at the end of the window", px: 62, form: count },
-      { key: "oldest", title: "Oldest", hint: "how long its oldest block had been live at the end of the recording", px: 82, form: (it) => (it < 0 ? "–" : seconds(it)) },
-      { key: "verdict", title: "Verdict", hint: "over the whole recording", px: 86, sort: true },
-    ];
-    this.columns.filter((it) => it.form).forEach((it) => Object.assign(it, { number: true, sort: true }));
+      { key: "name", title: "Site", hint: "the function that wanted the memory, and who called it", px: 230, grows: 1, fill: (site, cell) => this.fillName(site, cell) },
+      ...columns.map((it) => ({ ...it, number: it.form !== undefined })),
+    ].map((it) => ({ ...it, sort: it.key === "name" || it.of !== undefined }));
     this.grid = new Grid({
       label: "Sites",
       columns: this.columns,
@@ -25,23 +17,6 @@ class SiteTable {
       onSort: (column) => this.sortBy(column),
     });
     this.element = this.grid.element;
-  }
-
-  /** By which numbers the columns are sorted; larger is first at the first press. */
-  value(key, site) {
-    const { model } = this;
-    switch (key) {
-      case "rate":
-        return model.spanS > 0 ? model.growth[site] / model.spanS : 0;
-      case "blocks":
-        return model.liveBlocks[site];
-      case "oldest":
-        return model.data.sites.oldest_s[site] ?? -1;
-      case "verdict":
-        return ["freed", "short", "steady", "turnover", "replacing", "growing"].indexOf(model.data.sites.verdictClass[site]);
-      default:
-        return model[key][site];
-    }
   }
 
   sortBy(column) {
@@ -64,10 +39,12 @@ class SiteTable {
       const name = (site) => model.siteName(site).name;
       this.rows.sort((a, b) => direction * (name(a) < name(b) ? -1 : name(a) > name(b) ? 1 : a - b));
     } else {
+      const column = this.columns.find((it) => it.key === key);
+      const by = column.by ?? column.of;
       const values = new Float64Array(model.data.siteCount);
-      this.rows.forEach((site) => (values[site] = this.value(key, site)));
+      this.rows.forEach((site) => (values[site] = by(site)));
       // Equal ones in the order of the report.
-      this.rows.sort((a, b) => direction * (values[a] - values[b]) || a - b);
+      this.rows.sort((a, b) => model.isQuiet(a) - model.isQuiet(b) || direction * (values[a] - values[b]) || a - b);
     }
     this.grid.showSort(key, direction);
     const chosen = this.rows.indexOf(model.state.site);
@@ -93,23 +70,51 @@ class SiteTable {
     const { model } = this;
     const site = this.rows[row];
     element_.setAttribute("aria-selected", site === model.state.site);
+    element_.classList.toggle("quiet", model.isQuiet(site));
     this.columns.forEach((column, at) => {
       const cell = cells[at];
-      if (column.form) cell.textContent = column.form(this.value(column.key, site));
+      if (column.form) cell.textContent = column.form(column.of(site));
+      column.fill?.(site, cell);
     });
-    const [name, trend] = cells;
-    const its = model.siteName(site);
-    name.classList.add("name");
-    name.append(...bareNameParts(its.name));
-    if (its.caller) name.append(element("span", { class: "caller" }, `← ${bareName(its.caller)}`));
-    name.title = its.caller ? `${its.name}\ncalled by ${its.caller}` : its.name;
-    trend.append(sparkline(model, site));
-    const growth = cells[3];
-    growth.classList.toggle("grows", stillGrows(model.live[site], model.late[site]));
-    const verdict = cells[9];
-    const [word] = model.data.sites.verdict[site].split(/[:,]/);
-    verdict.append(element("span", { class: `verdict ${model.data.sites.verdictClass[site]}`, title: model.data.sites.verdict[site] }, word));
   }
+
+  fillName(site, cell) {
+    const its = this.model.siteName(site);
+    cell.classList.add("name");
+    cell.append(...bareNameParts(its.name));
+    if (its.caller) cell.append(element("span", { class: "caller" }, `← ${bareName(its.caller)}`));
+    cell.title = its.caller ? `${its.name}\ncalled by ${its.caller}` : its.name;
+  }
+}
+
+/** The table of a recording, but for the names. */
+function siteColumns(model) {
+  const { sites } = model.data;
+  const column = (name) => (site) => model[name][site];
+  const inRate = (site) => (model.spanS > 0 ? model.growth[site] / model.spanS : 0);
+  const oldest = (site) => sites.oldest_s[site] ?? -1;
+  const grows = (site, cell) => cell.classList.toggle("grows", stillGrows(model.live[site], model.late[site]));
+  return [
+    { key: "trend", title: "Trend", hint: "live bytes over the window", px: 78, fill: (site, cell) => cell.append(sparkline(model, site)) },
+    { key: "live", title: "Live", hint: "live at the end of the window", px: 78, of: column("live"), form: bytes },
+    { key: "growth", title: "Growth", hint: "live at the end of the window less live at its beginning", px: 88, of: column("growth"), form: difference, fill: grows },
+    { key: "rate", title: "Rate", hint: "growth per second of the window", px: 92, of: inRate, form: rate },
+    { key: "allocated", title: "Allocated", hint: "in the window", px: 78, of: column("allocated"), form: bytes },
+    { key: "freed", title: "Freed", hint: "in the window", px: 78, of: column("freed"), form: bytes },
+    { key: "blocks", title: "Blocks", hint: "live at the end of the window", px: 62, of: column("liveBlocks"), form: count },
+    { key: "oldest", title: "Oldest", hint: "how long its oldest block had been live at the end of the recording", px: 82, of: oldest, form: (it) => (it < 0 ? "–" : seconds(it)) },
+    verdictColumn(model, "over the whole recording", 86, ["freed", "short", "steady", "turnover", "replacing", "growing"]),
+  ];
+}
+
+/** `classes`: the last is first when sorted. */
+function verdictColumn(model, hint, px, classes) {
+  const { verdict, verdictClass } = model.data.sites;
+  const fill = (site, cell) => {
+    const [word] = verdict[site].split(/[:,]/);
+    cell.append(element("span", { class: `verdict ${verdictClass[site]}`, title: verdict[site] }, word));
+  };
+  return { key: "verdict", title: "Verdict", hint, px, of: (site) => classes.indexOf(verdictClass[site]), fill };
 }
 
 /** Whether a share that shows of what is live came in the second half of the window. */

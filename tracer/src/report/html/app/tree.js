@@ -2,19 +2,20 @@
 
 /** What both trees do: rows are the open part of a tree of items, which have `level`, `key` and `callees`. */
 class CallTree {
-  constructor(model, label) {
+  constructor(model, label, columns) {
     this.model = model;
     this.rows = [];
     // Keys of open items; they stay open when the numbers change.
     this.open = new Set();
+    const { functions } = model.data;
+    const module = (item, cell) => {
+      cell.textContent = functions.moduleName[item.func];
+      cell.title = functions.module[item.func];
+    };
     this.columns = [
-      { key: "name", title: "Function", px: 240, grows: 1, hint: "by its largest first" },
-      { key: "share", title: "Share", px: 70, number: true, hint: "of all that is shown" },
-      { key: "total", title: "Total", px: 88, number: true, hint: "with all that it calls" },
-      { key: "self", title: "Self", px: 88, number: true, hint: "allocated by itself" },
-      { key: "growth", title: "Growth", px: 90, number: true, hint: "live at the end of the window less live at its beginning" },
-      { key: "blocks", title: "Blocks", px: 76, number: true, hint: "live at the end of the window" },
-      { key: "module", title: "Module", px: 130, hint: "the file that the function is in" },
+      { key: "name", title: "Function", px: 240, grows: 1, hint: "by its largest first", fill: (item, cell, row) => this.fillName(item, cell, row) },
+      ...columns,
+      { key: "module", title: "Module", px: 130, hint: "the file that the function is in", fill: module },
     ];
     this.grid = new Grid({ label, isTree: true, columns: this.columns, source: this });
     this.element = this.grid.element;
@@ -36,7 +37,7 @@ class CallTree {
   }
 
   largestFirst(items) {
-    return items.filter((it) => it.sites > 0).sort((a, b) => b.total - a.total);
+    return items.filter((it) => it.sites > 0).sort((a, b) => b.sums.rank - a.sums.rank || b.sums.width - a.sums.width);
   }
 
   /** The way to the largest, so that nobody has to click through twenty levels. */
@@ -83,35 +84,49 @@ class CallTree {
   }
 
   fill(row, cells, element_) {
-    const { model } = this;
     const item = this.rows[row];
-    const { functions } = model.data;
-    const { form } = MEASURES[model.state.measure];
-    const [name, share, total, self, growth, blocks, module] = cells;
+    element_.classList.toggle("found", this.model.isFound[item.func] === 1);
+    this.columns.forEach((column, at) => column.fill(item, cells[at], row));
+  }
+
+  fillName(item, cell, row) {
+    const name = this.model.data.functions.name[item.func];
     const isOpen = this.isOpen(row);
     const fold = element("span", { class: "fold", "aria-hidden": "true" }, isOpen === null ? "" : isOpen ? "▾" : "▸");
-    name.classList.add("name");
-    name.style.paddingLeft = `${8 + Math.min(item.level, 40) * 12}px`;
-    name.append(fold, ...bareNameParts(functions.name[item.func]));
-    name.title = functions.name[item.func];
-    element_.classList.toggle("found", model.isFound[item.func] === 1);
-    const part = item.total / (model.totals[model.state.measure] || 1);
-    share.classList.add("share");
-    share.style.setProperty("--part", Math.max(0, Math.min(part, 1)));
-    share.textContent = percent(item.total, model.totals[model.state.measure]);
-    total.textContent = form(item.total);
-    self.textContent = item.self === 0 ? "–" : form(item.self);
-    growth.textContent = difference(item.growth);
-    growth.classList.toggle("grows", stillGrows(item.live, item.late));
-    blocks.textContent = count(item.blocks);
-    module.textContent = functions.moduleName[item.func];
-    module.title = functions.module[item.func];
+    cell.classList.add("name");
+    cell.style.paddingLeft = `${8 + Math.min(item.level, 40) * 12}px`;
+    cell.append(fold, ...bareNameParts(name));
+    cell.title = name;
   }
 }
 
+/** The numbers of a row. */
+function treeColumns(model) {
+  const form = (value) => model.measures[model.state.measure].form(value);
+  const all = () => model.totals[model.state.measure];
+  const share = (item, cell) => {
+    cell.classList.add("share");
+    cell.style.setProperty("--part", Math.max(0, Math.min(item.total / (all() || 1), 1)));
+    cell.textContent = percent(item.total, all());
+  };
+  const growth = ({ sums }, cell) => {
+    cell.textContent = difference(sums.growth);
+    cell.classList.toggle("grows", stillGrows(sums.live, sums.late));
+  };
+  const text = (of) => (item, cell) => (cell.textContent = of(item));
+  const columns = [
+    { key: "share", title: "Share", px: 70, hint: "of all that is shown", fill: share },
+    { key: "total", title: "Total", px: 88, hint: "with all that it calls", fill: text((it) => form(it.total)) },
+    { key: "self", title: "Self", px: 88, hint: "allocated by itself", fill: text((it) => (it.self === 0 ? "–" : form(it.self))) },
+    { key: "growth", title: "Growth", px: 90, hint: "live at the end of the window less live at its beginning", fill: growth },
+    { key: "blocks", title: "Blocks", px: 76, hint: "live at the end of the window", fill: text((it) => count(it.sums.blocks)) },
+  ];
+  return columns.map((it) => ({ ...it, number: true }));
+}
+
 class TopDown extends CallTree {
-  constructor(model) {
-    super(model, "Call tree, callers first");
+  constructor(model, columns) {
+    super(model, "Call tree, callers first", columns);
     this.firstLevels = 128;
   }
 
@@ -130,17 +145,15 @@ class TopDown extends CallTree {
   }
 
   item(node) {
-    const { sums, self, state, tree } = this.model;
+    const { sums: all, self, state, tree } = this.model;
+    const sums = Object.fromEntries(Object.keys(all).map((name) => [name, all[name][node]]));
     return {
       key: node,
       func: tree.func[node],
       level: tree.depth[node],
-      total: sums[state.measure][node],
+      total: sums[state.measure],
       self: self[node],
-      growth: sums.growth[node],
-      live: sums.live[node],
-      late: sums.late[node],
-      blocks: sums.blocks[node],
+      sums,
       sites: this.shownSites[node],
     };
   }
@@ -170,20 +183,21 @@ class TopDown extends CallTree {
 /** The site with the largest measure among those whose stack passes through `node`; -1 if there is none. */
 function heaviestSiteUnder(model, node) {
   const { tree } = model;
+  const { rank } = model.columns;
   let best = -1;
   for (let site = 0; site < model.data.siteCount; site += 1) {
     if (!model.isShown[site]) continue;
     let at = tree.ofSite[site];
     while (at > node) at = tree.caller[at];
-    if (at === node && (best < 0 || model.ofSite[site] > model.ofSite[best])) best = site;
+    if (at === node && (best < 0 || rank[site] > rank[best])) best = site;
   }
   return best;
 }
 
 /** An item is all sites with the same innermost functions; `nodes` says how far up each of them is. */
 class BottomUp extends CallTree {
-  constructor(model) {
-    super(model, "Callers, allocating function first");
+  constructor(model, columns) {
+    super(model, "Callers, allocating function first", columns);
     this.firstLevels = 3;
   }
 
@@ -212,20 +226,19 @@ class BottomUp extends CallTree {
 
   grouped(at, keyAbove, level) {
     const { model } = this;
+    const { columns, ofSite } = model;
     const items = new Map();
     for (const [site, node] of at) {
       const func = model.tree.func[node];
       let item = items.get(func);
       if (item === undefined) {
-        item = { key: `${keyAbove}/${func}`, func, level, total: 0, self: 0, growth: 0, live: 0, late: 0, blocks: 0, sites: 0, at: [] };
+        const sums = Object.fromEntries(Object.keys(columns).map((name) => [name, 0]));
+        item = { key: `${keyAbove}/${func}`, func, level, total: 0, self: 0, sums, sites: 0, at: [] };
         items.set(func, item);
       }
-      item.total += model.ofSite[site];
-      item.self += level === 0 ? model.ofSite[site] : 0;
-      item.growth += model.growth[site];
-      item.live += model.live[site];
-      item.late += model.late[site];
-      item.blocks += model.liveBlocks[site];
+      item.total += ofSite[site];
+      item.self += level === 0 ? ofSite[site] : 0;
+      for (const name in columns) item.sums[name] += columns[name][site];
       item.sites += 1;
       item.at.push([site, node]);
     }
@@ -233,7 +246,7 @@ class BottomUp extends CallTree {
   }
 
   heaviestSite(item) {
-    const { ofSite } = this.model;
-    return item.at.reduce((best, [site]) => (best < 0 || ofSite[site] > ofSite[best] ? site : best), -1);
+    const { rank } = this.model.columns;
+    return item.at.reduce((best, [site]) => (best < 0 || rank[site] > rank[best] ? site : best), -1);
   }
 }
