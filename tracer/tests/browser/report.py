@@ -327,7 +327,7 @@ def theme(page):
     page.open("light")
 
 
-def help_and_tabs(page):
+def help_and_tabs(page, parts=("theme", "help-button", "plot", "search", "tab-flame", "flame", "detail")):
     page.keys("?")
     check(page.one("dialog").is_displayed(), "? opens the help")
     page.keys(Keys.ESCAPE)
@@ -344,7 +344,7 @@ def help_and_tabs(page):
         )
         check(outline != "none" or what == "" or page.js("return document.activeElement === document.body"), f"no focus to be seen at {what}")
         reached.add(what)
-    for wanted in ["theme", "help-button", "plot", "search", "tab-flame", "flame", "detail"]:
+    for wanted in parts:
         check(wanted in reached, f"{wanted} is not among {reached}")
 
 
@@ -454,6 +454,108 @@ def others(page):
     check(page.text(".found-count").startswith("49 sites"), f"and counted: {page.text('.found-count')}")
 
 
+def comparison(page):
+    """What the JSON of the comparison says, as the page shows it; the heap is what it opens with."""
+    page.open()
+    report = json.loads(pathlib.Path(page.path).with_name("report.json").read_text())
+    sites = [it for it in report["sites"] if it["kind"] == "heap"]
+    first = sites[0]["change"]["live_bytes"]
+    headline = page.text(".headline")
+    check(f"holds {size(abs(first))} {'less' if first < 0 else 'more'}" in headline, headline)
+    before, after = (size(sites[0][it]["live_bytes"]) for it in ("before", "after"))
+    check(f"{before} \u2192 {after}" in headline, headline)
+    totals = [sum(it[side]["live_bytes"] for it in sites) for side in ("before", "after")]
+    total = f"In all {size(totals[0])} \u2192 {size(totals[1])} live heap ({change(totals[1] - totals[0])})"
+    check(total in page.text(".also"), f"{total}: {page.text('.also')}")
+    equal([it.text for it in page.all(".timeline .number")], [size(it) for it in totals], "the bars")
+    equal(page.all(".window input, .u-over"), [], "what is about a window")
+    changed_flamegraph(page, totals, first)
+    changed_table(page, sites)
+    changed_trees(page, totals)
+    found = page.text(".found-count")
+    page.keys("/")
+    page.keys("LEDGER")
+    page.until("a search has its effect", lambda: page.text(".found-count") != found)
+    check(page.text(".timeline .number") != size(totals[0]) or first > 0, "the bars follow the search")
+    page.keys(Keys.ESCAPE)
+    equal(page.text(".found-count"), found, "sites after Esc")
+    theme(page)
+    help_and_tabs(page, ["theme", "help-button", "search", "tab-flame", "flame", "detail"])
+    sizes(page)
+
+
+def changed_flamegraph(page, totals, first):
+    """What has gone is as wide as it was; the colour and a sign say which way it went."""
+    page.keys("1")
+    page.focus(".flame")
+    page.keys(Keys.HOME)
+    amounts = f"{size(totals[0])} \u2192 {size(totals[1])} live ({change(totals[1] - totals[0])})"
+    equal(voice(page), f"all, {amounts}", "what is said of everything")
+    check(amounts in page.text(".caption"), page.text(".caption"))
+    page.keys(Keys.ARROW_DOWN)
+    check(("(\u2212" if first < 0 else "(+") in voice(page), f"the sign of the change: {voice(page)}")
+    # At the right end of the first row no letter stands.
+    pixel = """const c = document.querySelector('.flame canvas');
+        return [...c.getContext('2d').getImageData(c.width - 20, 8, 1, 1).data.slice(0, 3)]"""
+    red, green, _ = page.js(pixel)
+    check(green > red if first < 0 else red > green, f"less is green, more is red: {red}, {green}")
+    page.keys(Keys.ENTER)
+    check(page.one(".flame-view .bar button").is_displayed(), "Enter zooms")
+    check(page.all(".detail .stack li"), "and shows a stack")
+    page.keys(Keys.ESCAPE)
+    for measure, total in [("before", totals[0]), ("after", totals[1])]:
+        page.click(f".measures input[value={measure}] + span")
+        check(f"As wide as {measure}" in page.text(".caption"), page.text(".caption"))
+    page.click(".measures input[value=change] + span")
+
+
+def changed_table(page, sites):
+    """Largest changes first, noise last."""
+    page.keys("4")
+    rows = {}
+    page.focus("#view-sites .grid")
+    for key in [Keys.HOME] + [Keys.PAGE_DOWN] * 12 + [Keys.END]:
+        page.keys(key)
+        script = """return [...document.querySelectorAll('#view-sites .rows .row')].map((it) =>
+            [Number(it.ariaRowIndex), it.classList.contains('quiet'), [...it.children].slice(1, 5).map((cell) => cell.textContent)])"""
+        rows |= {row: (is_quiet, cells) for row, is_quiet, cells in page.js(script)}
+    wanted = []
+    for it in sites:
+        numbers = [it["before"]["live_bytes"], it["after"]["live_bytes"]]
+        blocks = it["change"]["live_blocks"]
+        sign = "+" if blocks > 0 else "\u2212" if blocks < 0 else ""
+        wanted.append((it["noise"], [*map(size, numbers), change(it["change"]["live_bytes"]), f"{sign}{abs(blocks):,}"]))
+    found = [rows[row] for row in sorted(rows)]
+    equal(len(found), len(wanted), "rows")
+    # Sites that changed by as much may be in any order.
+    equal([(quiet, cells[2]) for quiet, cells in found], [(quiet, cells[2]) for quiet, cells in wanted], "changes in order")
+    equal(sorted(found), sorted(wanted), "their numbers")
+    page.click("#view-sites [role=columnheader]:nth-child(2) button")
+    equal(page.js("return document.querySelector('#view-sites [aria-sort]').textContent"), "Before", "what it is sorted by")
+
+
+def changed_trees(page, totals):
+    for view in ["tree", "callers"]:
+        page.click(f"#tab-{view}")
+        page.focus(f"#view-{view} .grid")
+        page.keys(Keys.HOME)
+        check(page.rows(view)[0][3][0] in "\u2212+", f"{view}: the first has changed: {page.rows(view)[0]}")
+    tree = next(it for it in page.rows("tree") if it)
+    equal(tree[1:4], [*map(size, totals), change(totals[1] - totals[0])], "all begin in one function")
+
+
+def no_change(page):
+    page.open()
+    check("No site changed" in page.text(".headline"), page.text(".headline"))
+    for view in ["tree", "callers", "sites", "flame"]:
+        page.click(f"#tab-{view}")
+    page.focus(".flame")
+    page.keys(Keys.ARROW_DOWN, Keys.ARROW_RIGHT, Keys.ENTER, Keys.ESCAPE)
+    page.keys("/")
+    page.keys("main", Keys.ESCAPE)
+    equal([it for it in page.rows("sites") if it[3] != "0 B"], [], "sites that changed")
+
+
 def empty(page):
     """Cut off before its first interval: everything is there, and says so."""
     page.open()
@@ -492,12 +594,25 @@ def large(page):
     print(f"a new window takes {elapsed:.0f} ms")
 
 
+CHECKS = {
+    "use": use,
+    "names": names,
+    "policy": policy,
+    "window": window,
+    "others": others,
+    "comparison": comparison,
+    "no_change": no_change,
+    "empty": empty,
+    "large": large,
+}
+
+
 def main():
     checks, path = sys.argv[1:]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         page = Page(path, profile)
         try:
-            {"use": use, "names": names, "policy": policy, "window": window, "others": others, "empty": empty, "large": large}[checks](page)
+            CHECKS[checks](page)
         except BaseException:
             page.driver.quit()
             raise

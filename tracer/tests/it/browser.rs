@@ -7,12 +7,24 @@ use std::{
 
 use crate::{
     program::{needed, run, scratch},
-    synthetic::Synthetic,
+    synthetic::{LEAK, Synthetic},
     tracer::alloctrace_says,
 };
 
 /// What a report may have at most, to be sent around.
 const MAX_BYTES: u64 = 10_000_000;
+
+/// Names that would like to be more than text.
+const HOSTILE: [&str; 8] = [
+    "</script><script>alert(1)</script>",
+    "<img src=x onerror=alert(2)>",
+    "\"><svg onload=alert(3)>",
+    "<!--<script>",
+    "' onmouseover='alert(4)",
+    "javascript:alert(5)",
+    "{{constructor.constructor('alert(6)')()}}",
+    "line\nbreak\u{2028}and\u{0}zero",
+];
 
 fn html(directory: &Path, capture: &Synthetic, options: &[&str]) -> PathBuf {
     let (path, page) = (directory.join("capture.jsonl.zst"), directory.join("report.html"));
@@ -20,6 +32,21 @@ fn html(directory: &Path, capture: &Synthetic, options: &[&str]) -> PathBuf {
     let [path, out] = [&path, &page].map(|it| it.to_str().expect("a path of ours").to_owned());
     let ended = alloctrace_says([&["report", &path, "--format", "html", "-o", &out], options].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
+    page
+}
+
+/// The comparison of the two, and what the JSON says of it beside the page.
+fn comparison(directory: &Path, captures: [&Synthetic; 2], options: &[&str]) -> PathBuf {
+    let paths = ["before.jsonl.zst", "after.jsonl.zst"].map(|it| directory.join(it));
+    captures.iter().zip(&paths).for_each(|(capture, path)| capture.write(path));
+    let page = directory.join("report.html");
+    for out in [&page, &directory.join("report.json")] {
+        let format = out.extension().and_then(|it| it.to_str()).expect("an extension of ours");
+        let [before, after, out] = [&paths[0], &paths[1], out].map(|it| it.to_str().expect("a path of ours"));
+        let ended =
+            alloctrace_says([&["diff", before, after, "--format", format, "-o", out], options].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
     page
 }
 
@@ -46,17 +73,7 @@ fn a_report_is_used_with_pointer_and_keys() {
 #[test]
 fn names_are_no_markup() {
     let directory = scratch("browser-names");
-    let names = [
-        "</script><script>alert(1)</script>",
-        "<img src=x onerror=alert(2)>",
-        "\"><svg onload=alert(3)>",
-        "<!--<script>",
-        "' onmouseover='alert(4)",
-        "javascript:alert(5)",
-        "{{constructor.constructor('alert(6)')()}}",
-        "line\nbreak\u{2028}and\u{0}zero",
-    ];
-    let names = names.map(str::to_owned).to_vec();
+    let names = HOSTILE.map(str::to_owned).to_vec();
     let capture =
         Synthetic { sites: 200, frames: 10, intervals: 10, processes: 1, names, is_complete: false };
     let page = html(&directory, &capture, &[]);
@@ -104,4 +121,41 @@ fn twenty_thousand_sites() {
     println!("20,000 sites: {size} bytes");
     assert!(size < MAX_BYTES, "{size} bytes");
     check_in_browser(&page, "large");
+}
+
+#[test]
+fn a_comparison_shows_what_has_gone_and_what_is_new() {
+    let directory = scratch("browser-comparison");
+    let capture = |sites, intervals| Synthetic {
+        sites,
+        frames: 12,
+        intervals,
+        processes: 1,
+        names: Vec::new(),
+        is_complete: true,
+    };
+    // The site that grows is among those that only the larger has.
+    let (large, small) = (capture(300, 60), capture(LEAK, 60));
+    check_in_browser(&comparison(&directory, [&large, &small], &[]), "comparison");
+    check_in_browser(&comparison(&directory, [&small, &large], &[]), "comparison");
+    // Of two that are the same there is nothing to say, and of what was cut off there may be nothing to show.
+    check_in_browser(&comparison(&directory, [&small, &small], &[]), "no_change");
+    let nothing = Synthetic { is_complete: false, ..capture(0, 0) };
+    check_in_browser(&comparison(&directory, [&nothing, &nothing], &[]), "no_change");
+}
+
+#[test]
+fn names_in_a_comparison_are_no_markup() {
+    let directory = scratch("browser-comparison-names");
+    let capture = |intervals| Synthetic {
+        sites: 200,
+        frames: 10,
+        intervals,
+        processes: 1,
+        names: HOSTILE.map(str::to_owned).to_vec(),
+        is_complete: false,
+    };
+    let page = comparison(&directory, [&capture(10), &capture(20)], &["--normalize"]);
+    check_in_browser(&page, "names");
+    check_in_browser(&page, "policy");
 }

@@ -26,7 +26,7 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 }
 
 /// The document, and its tables.
-fn data(page: &str) -> (Value, Value) {
+pub(super) fn data(page: &str) -> (Value, Value) {
     let document: Value = serde_json::from_str(between(page, DATA, "</script>")).unwrap();
     let packed = BASE64.decode(document["tables"].as_str().unwrap()).unwrap();
     let mut tables = String::new();
@@ -34,12 +34,12 @@ fn data(page: &str) -> (Value, Value) {
     (document, serde_json::from_str(&tables).unwrap())
 }
 
-fn numbers(value: &Value) -> Vec<i64> {
+pub(super) fn numbers(value: &Value) -> Vec<i64> {
     value.as_array().unwrap().iter().map(|it| it.as_i64().unwrap()).collect()
 }
 
 /// What a column of differences adds up to, for the `counts[site]` points of each site.
-fn totals(column: &Value, counts: &[i64]) -> Vec<Vec<i64>> {
+pub(super) fn totals(column: &Value, counts: &[i64]) -> Vec<Vec<i64>> {
     let mut differences = numbers(column).into_iter();
     let mut history = |count: &i64| {
         let sum = |total: &mut i64, it: i64| {

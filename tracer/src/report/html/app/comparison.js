@@ -31,8 +31,7 @@ class Changes extends Model {
     const [from, to] = this.sides();
     const { measure } = this.state;
     const larger = from.map((it, site) => Math.max(it, to[site], 0));
-    // Noise has neither a colour nor a rank.
-    const moved = to.map((it, site) => (this.isQuiet(site) ? 0 : it - from[site]));
+    const loud = to.map((_, site) => (this.isQuiet(site) ? 0 : 1));
     return {
       change,
       before,
@@ -43,10 +42,10 @@ class Changes extends Model {
       growthAfter,
       from,
       to,
-      moved,
+      loud,
       // What has gone is as wide as it was.
       width: { before, after }[measure] ?? larger,
-      rank: { before, after }[measure] ?? moved.map(Math.abs),
+      rank: { before, after }[measure] ?? loud.map((it, site) => it * Math.abs(to[site] - from[site])),
     };
   }
 
@@ -58,10 +57,15 @@ class Changes extends Model {
     return this.data.processes[process]?.name ?? "–";
   }
 
-  /** By how much of the larger side a node has changed: from -1 to 1. */
+  /** By how much a node has changed; not at all, if all that has is noise. */
+  changeOf(node) {
+    return this.sum("loud", node) > 0 ? this.sum("to", node) - this.sum("from", node) : 0;
+  }
+
+  /** The change as a part of the larger side: from -1 to 1. */
   heat(node) {
     const most = Math.max(this.sum("from", node), this.sum("to", node));
-    return most > 0 ? Math.max(-1, Math.min(this.sum("moved", node) / most, 1)) : 0;
+    return most > 0 ? Math.max(-1, Math.min(this.changeOf(node) / most, 1)) : 0;
   }
 }
 
@@ -72,10 +76,11 @@ class ChangesFlame extends Flame {
   }
 
   label(node, room) {
-    const moved = this.model.sum("moved", node);
+    const change = this.model.changeOf(node);
     const name = this.nameOf(node);
-    if (moved === 0) return fit(name, room);
-    const amount = difference(moved);
+    if (change === 0) return fit(name, room);
+    // The colour alone would not tell everybody.
+    const amount = difference(change);
     const rest = room - amount.length - 2;
     return rest >= Math.min(name.length, 12) ? `${amount}  ${fit(name, rest)}` : `${amount[0]} ${fit(name, room - 2)}`;
   }
@@ -92,7 +97,7 @@ class ChangesFlame extends Flame {
     const { model } = this;
     const [from, to] = [model.sum("from", node), model.sum("to", node)];
     const what = model.state.measure === "allocated" ? "allocated" : "live";
-    return `${bytes(from)} → ${bytes(to)} ${what}   ${difference(to - from)}`;
+    return `${bytes(from)} → ${bytes(to)} ${what} (${difference(to - from)})`;
   }
 }
 
@@ -109,14 +114,13 @@ function bothRates(before, after) {
 function changedTreeColumns(model) {
   const text = (form, key) => ({ sums }, cell) => (cell.textContent = form(sums[key]));
   const change = ({ sums }, cell) => {
-    const key = model.state.measure === "allocated" ? "allocated" : "change";
-    cell.textContent = difference(sums[key]);
-    tint(cell, sums.moved);
-    cell.closest(".row").classList.toggle("quiet", sums.moved === 0 && sums.rank === 0);
+    cell.textContent = difference(sums.to - sums.from);
+    tint(cell, sums.loud > 0 ? sums.to - sums.from : 0);
+    cell.closest(".row").classList.toggle("quiet", sums.loud === 0);
   };
   const columns = [
-    { key: "before", title: "Before", px: 84, hint: "live before, with all that it calls", fill: text(bytes, "from") },
-    { key: "after", title: "After", px: 84, hint: "live after, with all that it calls", fill: text(bytes, "to") },
+    { key: "before", title: "Before", px: 84, hint: "before, with all that it calls", fill: text(bytes, "from") },
+    { key: "after", title: "After", px: 84, hint: "after, with all that it calls", fill: text(bytes, "to") },
     { key: "change", title: "Change", px: 96, hint: "of all sites below it, noise as well", fill: change },
     { key: "blocks", title: "Blocks", px: 84, hint: "live blocks after less those before", fill: text((it) => difference(it, count), "blocks") },
     { key: "rates", title: "Growth", px: 172, hint: "how fast it grew before, and grows after", fill: ({ sums }, cell) => (cell.textContent = bothRates(sums.growthBefore, sums.growthAfter)) },
@@ -138,7 +142,7 @@ function changedSiteColumns(model) {
     { key: "blocks", title: "Blocks", hint: "live blocks after less those before; sorted by size, less or more", px: 78, of: column("blocks"), by: size("blocks"), form: (it) => difference(it, count) },
     { key: "allocated", title: "Allocated", hint: "bytes allocated after less those before; sorted by size, less or more", px: 92, of: column("allocated"), by: size("allocated"), form: difference },
     { key: "rates", title: "Growth", hint: "how fast it grew before, and grows after", px: 172, of: growthAfter, form: String, fill: rates },
-    verdictColumn(model, "what became of it", 92, ["same", "less", "fixed", "more", "growing"]),
+    verdictColumn(model, "what became of it", 104, ["same", "less", "fixed", "more", "growing"]),
   ];
 }
 

@@ -34,11 +34,13 @@ function comparisonLead(model) {
       element("b", { class: "grade", "aria-label": `Trust grade ${trust.grade}` }, trust.grade),
       element("span", {}, element("b", {}, `${title}: `), trust.meaning),
     );
+  const isSame = before.trust.grade === after.trust.grade;
+  const badges = isSame ? [badge("Both", after)] : [badge("Before", before), badge("After", after)];
   return element(
     "section",
     { class: "lead", "aria-label": "Summary" },
     element("div", {}, ...changeHeadline(model), ...comparisonNotes(model)),
-    element("div", { class: "both" }, badge("Before", before), badge("After", after)),
+    element("div", { class: "both" }, ...badges),
   );
 }
 
@@ -49,8 +51,9 @@ function changeHeadline(model) {
       { type: "button", class: "suspect", title: model.siteName(site).name, onclick: () => model.set({ site }) },
       ...bareNameParts(model.siteName(site).name),
     );
-  const { totals } = model;
-  const total = `In all ${bytes(totals.before)} → ${bytes(totals.after)} live (${difference(totals.change)})`;
+  const { totals, state } = model;
+  const live = state.kind === "heap" ? "live heap" : "live";
+  const total = `In all ${bytes(totals.before)} → ${bytes(totals.after)} ${live} (${difference(totals.change)})`;
   const [first, ...others] = changedSites(model);
   if (first === undefined) {
     return [element("p", { class: "headline" }, "No site changed by more than it moves within one recording."), element("p", { class: "also" }, `${total}.`)];
@@ -153,11 +156,11 @@ function sideBars(model, isWanted) {
       return it;
     };
     return [
-      element("dt", {}, title),
-      element("dd", { class: "track", "aria-hidden": "true" }, part(same, "steady"), part(changed, looks)),
-      element("dd", { class: "number" }, bytes(same + changed)),
-      element("dd", { class: "words" }, changed > 0 ? `${bytes(changed)} of it ${words}` : ""),
+      element("span", { class: "side" }, title),
+      element("span", { class: "track", "aria-hidden": "true" }, part(same, "steady"), part(changed, looks)),
+      element("span", { class: "number" }, bytes(same + changed)),
+      element("span", { class: "words" }, changed > 0 ? `${bytes(changed)} of it ${words}` : ""),
     ];
   };
-  return element("dl", { class: "sides" }, ...bar("Before", less, "shrinks", "no more"), ...bar("After", more, "grows", "new"));
+  return element("div", { class: "sides" }, ...bar("Before", less, "shrinks", "gone"), ...bar("After", more, "grows", "new"));
 }
