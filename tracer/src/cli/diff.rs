@@ -33,6 +33,7 @@ use crate::{
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  alloctrace diff before.jsonl.zst after.jsonl.zst\n  \
     alloctrace diff before.jsonl.zst after.jsonl.zst --format json | jq '.sites[0]'\n  \
+    alloctrace diff before.jsonl.zst after.jsonl.zst --format html -o diff.html\n  \
     alloctrace diff before.jsonl.zst after.jsonl.zst --format flamegraph -o diff.svg\n  \
     alloctrace diff a.jsonl.zst b.jsonl.zst --normalize --fail-on-growth 64KiB\n\n\
     Exit code 3: a site has grown, with --fail-on-growth.")]
