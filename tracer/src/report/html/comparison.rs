@@ -167,14 +167,14 @@ fn verdict(pair: &Pair) -> (&'static str, &'static str) {
     let grows = (pair.before.is_growing, pair.after.is_growing);
     match (grows, pair.live_change().bytes) {
         _ if pair.is_noise && pair.live_change().bytes == 0 => ("same: no byte more or less", "same"),
-        _ if pair.is_noise => ("noise: its live bytes move by as much within one recording", "same"),
-        ((true, true), _) => ("still grows: it grew before, and grows after", "growing"),
-        ((false, true), _) => ("grows now: it did not before", "growing"),
+        _ if pair.is_noise => ("noise: it moves by as much within one recording", "same"),
+        ((true, true), _) => ("still grows: it grows in both recordings", "growing"),
+        ((false, true), _) => ("grows now: it grows to the end, and did not before", "growing"),
         ((true, false), _) => ("grew: it grew before, and does not after", "fixed"),
         _ if pair.before.sites.is_empty() => ("new: it is not in the recording from before", "more"),
         _ if pair.after.sites.is_empty() => ("gone: it is not in the recording from after", "less"),
-        (_, change) if change > 0 => ("more: by more than its live bytes move within one recording", "more"),
-        _ => ("less: by more than its live bytes move within one recording", "less"),
+        (_, change) if change > 0 => ("more: that is beyond what it moves by within one recording", "more"),
+        _ => ("less: that is beyond what it moves by within one recording", "less"),
     }
 }
 
