@@ -2,10 +2,9 @@
 
 /** Sites that changed beyond noise, the largest change first. */
 function changedSites(model) {
-  const { sites, siteCount } = model.data;
   const changed = [];
-  for (let site = 0; site < siteCount; site += 1) {
-    if (model.isShown[site] && !model.isQuiet(site) && sites.count[site] === 1 && model.growth[site] !== 0) changed.push(site);
+  for (let site = 0; site < model.data.siteCount; site += 1) {
+    if (model.isShown[site] && !model.isQuiet(site) && model.growth[site] !== 0) changed.push(site);
   }
   return changed;
 }
