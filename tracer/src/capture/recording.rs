@@ -92,6 +92,11 @@ impl Point {
     pub fn live(&self) -> Cost {
         self.allocated - self.freed
     }
+
+    /// Live bytes in places of their own.
+    pub fn own_bytes(&self) -> i64 {
+        self.live().bytes - self.reused_bytes
+    }
 }
 
 impl SiteHistory {

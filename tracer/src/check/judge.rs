@@ -5,10 +5,10 @@ use std::{collections::HashMap, ops::RangeInclusive};
 use super::{
     Budget, Finding, Judgement, Suspect,
     rules::{Evidence, undecided},
-    series::{Most, Series, own_bytes},
+    series::{Most, Series},
 };
 use crate::{
-    capture::{ProcessRow, Recording, SiteHistory},
+    capture::{Point, ProcessRow, Recording, SiteHistory},
     cost::Cost,
     profile::{self, Profile, Site},
     report::units,
@@ -84,12 +84,16 @@ impl<'a> Judging<'a> {
     }
 
     fn growth(&self) -> (f64, String, Vec<Suspect>) {
-        let values = &self.series.grown()[self.from as usize..=self.to as usize];
-        let times_s = &self.recording.times_s[self.from as usize..=self.to as usize];
+        let window = self.from as usize..=self.to as usize;
+        let times_s = &self.recording.times_s[window.clone()];
+        // What only took the place of blocks from before the attach is no growth, and neither is what left such places.
+        let [live, own] = [self.series.total(|it| it.live().bytes), self.series.total(Point::own_bytes)];
+        let (live, values) = (&live[window.clone()], &own[window]);
+        let slope = |values: &[i64]| profile::growth_bytes_per_s(times_s, values);
         let (first, last) = (values.first().copied().unwrap_or(0), values.last().copied().unwrap_or(0));
         let span_s = times_s.last().unwrap_or(&0.0) - times_s.first().unwrap_or(&0.0);
         let (change, span) = (units::bytes(last - first), units::seconds(span_s));
-        match profile::growth_bytes_per_s(times_s, values) {
+        match slope(live).zip(slope(values)).map(|(live, own)| live.min(own)) {
             Some(slope) => (slope, format!("by {change} in {span}"), self.growing(|_| true)),
             // What is filled and emptied in turns has a slope that depends on when it was looked at.
             None => (0.0, format!("no upward trend; {change} more after {span}"), Vec::new()),
@@ -114,7 +118,7 @@ impl<'a> Judging<'a> {
         let alive = |it: &(usize, &SiteHistory)| self.series.last_interval(it.1.process) == self.to;
         let suspect = |(site, history): (usize, &SiteHistory)| {
             let (first, last) = (history.at(self.from), history.at(self.to));
-            let bytes = own_bytes(&last) - own_bytes(&first);
+            let bytes = last.own_bytes() - first.own_bytes();
             let cost = Cost { bytes, blocks: last.live().blocks - first.live().blocks };
             Suspect { site, cost, share: self.profile.sites[site].growth_bytes_per_s.max(0.0) }
         };

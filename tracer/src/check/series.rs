@@ -73,12 +73,11 @@ impl<'a> Series<'a> {
         changes.into_iter().take(self.last_interval(process) as usize + 1).map(sum).collect()
     }
 
-    /// Of all processes: at the end of each interval, what those hold that have not ended in an earlier one, without what
-    /// only took the place of blocks from before the attach.
-    pub(super) fn grown(&self) -> Vec<i64> {
+    /// Of all processes: at the end of each interval, what `value` takes from those that have not ended in an earlier one.
+    pub(super) fn total(&self, value: fn(&Point) -> i64) -> Vec<i64> {
         let mut total = vec![0; self.recording.times_s.len()];
         for process in self.processes.keys() {
-            total.iter_mut().zip(self.of(*process, own_bytes)).for_each(|(sum, it)| *sum += it);
+            total.iter_mut().zip(self.of(*process, value)).for_each(|(sum, it)| *sum += it);
         }
         total
     }
@@ -93,11 +92,6 @@ impl<'a> Series<'a> {
         };
         self.processes.keys().filter_map(|it| of(*it)).max_by_key(Most::key)
     }
-}
-
-/// Live bytes in places of their own.
-pub(super) fn own_bytes(point: &Point) -> i64 {
-    point.live().bytes - point.reused_bytes
 }
 
 impl Most {

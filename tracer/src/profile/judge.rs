@@ -53,7 +53,7 @@ const TURNOVER_SHARE: f64 = 0.5;
 
 /// Bytes per second: the median of the slopes between all pairs of points (Theil 1950, Sen 1968), which
 /// half of the points may be outliers without moving. 0 for fewer than two points.
-pub(super) fn slope(times: &[f64], values: &[i64]) -> f64 {
+fn slope(times: &[f64], values: &[i64]) -> f64 {
     let mut slopes = Vec::with_capacity(times.len() * times.len() / 2);
     for (at, (t, v)) in times.iter().zip(values).enumerate() {
         for (earlier_t, earlier_v) in times.iter().zip(values).take(at) {
@@ -68,6 +68,28 @@ pub(super) fn slope(times: &[f64], values: &[i64]) -> f64 {
     let middle = slopes.len() / 2;
     let (_, median, _) = slopes.select_nth_unstable_by(middle, f64::total_cmp);
     *median
+}
+
+/// What a site holds at the same times: all that is live, and without what is in the place of blocks from before the attach.
+///
+/// It grows if both do. A cache that was full at the attach does not by the second; by the first, neither does a
+/// site whose blocks wander from the places of older blocks to others.
+#[derive(Clone, Copy)]
+pub(super) struct Course<'a> {
+    pub(super) live: &'a [i64],
+    pub(super) own: &'a [i64],
+}
+
+impl<'a> Course<'a> {
+    fn both(self) -> [&'a [i64]; 2] {
+        [self.live, self.own]
+    }
+}
+
+/// Bytes per second, of what grows in both ways; what shrinks does so as a whole.
+pub(super) fn growth(times: &[f64], course: Course<'_>) -> f64 {
+    let live = slope(times, course.live);
+    if live > 0.0 { slope(times, course.own).clamp(0.0, live) } else { live }
 }
 
 /// A site that frees nearly all it allocates and has grown by less than a page in all exchanges blocks with others: it
@@ -115,7 +137,7 @@ pub(super) fn verdict(
     allocated_blocks: i64,
     kept_blocks: i64,
     times: &[f64],
-    values: &[i64],
+    course: Course<'_>,
 ) -> Verdict {
     let live = end.live();
     if live.blocks <= 0 {
@@ -130,12 +152,14 @@ pub(super) fn verdict(
     let grows =
         |times: &[f64], values: &[i64], share: f64| grows_by(times, values, share * live.bytes as f64);
     let kept = kept_blocks as f64 / allocated_blocks.max(1) as f64;
-    let is_slight = kept < SLIGHT_SHARE && !grows_by(times, values, PAGE_BYTES);
-    if !is_slight
-        && has_trend(values)
-        && grows(times, values, GROWTH_SHARE)
-        && (grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0) || is_between_doublings(times, values))
-    {
+    let is_growing = |values: &[i64]| {
+        (kept >= SLIGHT_SHARE || grows_by(times, values, PAGE_BYTES))
+            && has_trend(values)
+            && grows(times, values, GROWTH_SHARE)
+            && (grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0)
+                || is_between_doublings(times, values))
+    };
+    if course.both().into_iter().all(is_growing) {
         Verdict::Growing { kept }
     } else if end.reused_bytes * 2 > live.bytes {
         Verdict::Replacing
@@ -164,7 +188,8 @@ mod tests {
         let times: Vec<f64> = (0..history.len()).map(|it| it as f64).collect();
         let live = Cost { bytes: *history.last().unwrap(), blocks: live_blocks };
         let end = Point { allocated: live, ..Point::default() };
-        assert_eq!(verdict(&end, allocated_blocks, live_blocks, &times, history), expected);
+        let course = Course { live: history, own: history };
+        assert_eq!(verdict(&end, allocated_blocks, live_blocks, &times, course), expected);
     }
 
     #[test]
@@ -202,8 +227,14 @@ mod tests {
     fn blocks_in_the_place_of_older_ones_are_no_growth() {
         let live = Cost { bytes: 100, blocks: 10 };
         let end = Point { allocated: live, reused_bytes: 90, ..Point::default() };
-        let found = verdict(&end, 10, 10, &[0.0, 1.0, 2.0, 3.0], &[0, 10, 10, 10]);
-        assert_eq!(found, Verdict::Replacing);
+        let times = [0.0, 1.0, 2.0, 3.0, 4.0];
+        let judge = |live: &[i64], own: &[i64]| {
+            let course = Course { live, own };
+            assert_eq!(verdict(&end, 10, 10, &times, course), Verdict::Replacing);
+            growth(&times, course)
+        };
+        assert_eq!(judge(&[20, 40, 60, 80, 100], &[0, 10, 10, 10, 10]), 0.0, "a cache that was full before");
+        assert_eq!(judge(&[0, 100, 100, 100, 100], &[0, 2, 4, 6, 8]), 0.0, "blocks that wander");
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{
     Birth, FrameId, Held, Query,
-    judge::{self, Verdict},
+    judge::{self, Course, Verdict},
     window::{self, Window},
 };
 use crate::{
-    capture::{CohortRow, Recording, SiteHistory},
+    capture::{CohortRow, Point, Recording, SiteHistory},
     cost::Cost,
 };
 
@@ -66,7 +66,9 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
         let (from, to) = (window.from.map(|it| history.at(it)).unwrap_or_default(), history.at(window.to));
         let survivors = window::survivors(history, window, &recording.times_s);
         let allocated = to.allocated - from.allocated;
-        let values: Vec<i64> = history.along(&steps);
+        let live = history.along(&steps, |it| it.live().bytes);
+        let own = history.along(&steps, Point::own_bytes);
+        let course = Course { live: &live, own: &own };
         let stack = recording.stacks.get(&history.stack);
         let mut site = Site {
             id,
@@ -82,9 +84,9 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
             peak_bytes: to.peak_bytes,
             oldest_s: oldest(&history.cohorts, window.from_s, window.at_s),
             reused_bytes: to.reused_bytes,
-            growth_bytes_per_s: judge::slope(&times, &values),
-            verdict: judge::verdict(&to, allocated.blocks, survivors.live.blocks, &times, &values),
-            swing_bytes: swing(&values[values.len() / 2..]),
+            growth_bytes_per_s: judge::growth(&times, course),
+            verdict: judge::verdict(&to, allocated.blocks, survivors.live.blocks, &times, course),
+            swing_bytes: swing(&live[live.len() / 2..]),
             stop: Arc::clone(stack.map_or(&gone, |it| &it.stop)),
             stack: history.stack,
             frames: Vec::new(),
@@ -108,17 +110,17 @@ fn steps(window: &Window) -> Vec<u32> {
 }
 
 impl SiteHistory {
-    /// Live bytes in places of their own at the ends of `intervals`, which are in order.
-    fn along(&self, intervals: &[u32]) -> Vec<i64> {
+    /// What `value` takes from the counters at the ends of `intervals`, which are in order.
+    fn along(&self, intervals: &[u32], value: fn(&Point) -> i64) -> Vec<i64> {
         let mut points = self.points.iter().peekable();
-        let mut live_bytes = 0;
-        let mut value = |interval: &u32| {
+        let mut last = 0;
+        let mut value_at = |interval: &u32| {
             while let Some(point) = points.next_if(|it| it.interval <= *interval) {
-                live_bytes = point.live().bytes - point.reused_bytes;
+                last = value(point);
             }
-            live_bytes
+            last
         };
-        intervals.iter().map(&mut value).collect()
+        intervals.iter().map(&mut value_at).collect()
     }
 }
 
