@@ -87,9 +87,11 @@ const HEADLINE_CHARS: usize = 60;
 pub fn headline(profile: &Profile, site: &Site) -> String {
     let own: Vec<&Frame> = profile.stack(site).filter(|it| !it.is_plumbing() && !it.is_library()).collect();
     let frames = if own.is_empty() { profile.stack(site).collect() } else { own };
-    let names =
-        frames.iter().take(HEADLINE_FRAMES).map(|it| shorten(&printable(&it.label()), HEADLINE_CHARS));
-    let names: Vec<String> = names.collect();
+    let mut names: Vec<String> =
+        frames.iter().map(|it| shorten(&printable(&it.label()), HEADLINE_CHARS)).collect();
+    // Recursion, and copies of a function that were inlined into it, are said once.
+    names.dedup();
+    names.truncate(HEADLINE_FRAMES);
     if names.is_empty() { "(no stack)".to_owned() } else { names.join(" < ") }
 }
 
