@@ -42,10 +42,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let path = recorded?;
     let mut out = io::stdout().lock();
     writeln!(out, "\nThe same capture in other forms:")?;
-    for (format, what) in
-        [("json", "every site, for programs"), ("folded", "one line a stack, for flamegraphs")]
-    {
-        writeln!(out, "  alloctrace report {} --format {format:<7}  {what}", path.display())?;
+    let forms = [
+        ("html -o leak.html", "a page for a browser, offline"),
+        ("flamegraph -o leak.svg", "a picture"),
+        ("json", "every site, for programs"),
+        ("folded", "one line a stack, for flamegraph tools"),
+        ("pprof -o leak.pb.gz", "for go tool pprof; also: speedscope, firefox, dhat"),
+    ];
+    for (form, what) in forms {
+        writeln!(out, "  alloctrace report {} --format {form:<22}  {what}", path.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -174,12 +174,17 @@ pub(super) fn trust(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
 
 /// Where to look first, whatever the order of the sites below: a slow leak can hold less than any cache.
 fn suspects(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
-    for (place, site) in profile.suspects().enumerate() {
-        let title = if place == 0 { "suspects" } else { "" };
-        let rate = units::rate(site.growth_bytes_per_s);
-        write!(out, "{title:<8} {rate:>12}  ")?;
-        out.put(Look::Head, words::headline(profile, site))?;
-        writeln!(out)?;
+    // Sites of one function may differ below it only.
+    let mut said: Vec<String> = Vec::new();
+    for site in profile.suspects() {
+        let headline = words::headline(profile, site);
+        if !said.contains(&headline) {
+            let title = if said.is_empty() { "suspects" } else { "" };
+            write!(out, "{title:<8} {:>12}  ", units::rate(site.growth_bytes_per_s))?;
+            out.put(Look::Head, &headline)?;
+            writeln!(out)?;
+            said.push(headline);
+        }
     }
     Ok(())
 }
