@@ -1,18 +1,17 @@
 //! `alloctrace diff`
 
 use std::{
-    fs::File,
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
-use anyhow::Context as _;
 use clap::ValueEnum;
 
 use super::{
     color,
     exit::Failure,
+    output,
     report::{KindName, Span, read},
     settings,
     when::When,
@@ -87,13 +86,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (before, after) = (profile(args, &args.before)?, profile(args, &args.after)?);
     let mut difference = Difference::new(before, after, args.normalize);
     difference.add_places(&mut LineTable::default());
-    match &args.output {
-        None => write(args, &difference, io::stdout().lock())?,
-        Some(path) => {
-            let file = File::create(path).with_context(|| format!("create the report {}", path.display()))?;
-            write(args, &difference, file).with_context(|| format!("write the report {}", path.display()))?;
-        }
-    }
+    output::fill(args.output.as_deref(), &[&args.before, &args.after], |out| write(args, &difference, out))?;
     match args.fail_on_growth {
         Some(allowed_bytes) => judge(&difference, allowed_bytes),
         None => Ok(ExitCode::SUCCESS),
@@ -106,7 +99,7 @@ fn profile(args: &Args, path: &std::path::Path) -> Result<Profile, Failure> {
     Ok(Profile::new(&read(path, span.at_s)?, &query, usize::MAX))
 }
 
-fn write(args: &Args, difference: &Difference, out: impl Write) -> io::Result<()> {
+fn write(args: &Args, difference: &Difference, out: &mut dyn Write) -> io::Result<()> {
     let paths = Paths { before: args.before.display().to_string(), after: args.after.display().to_string() };
     let options = Options {
         path: paths.after.clone(),
@@ -114,15 +107,13 @@ fn write(args: &Args, difference: &Difference, out: impl Write) -> io::Result<()
         color: args.output.is_none() && color::on_stdout(),
         ..Options::default()
     };
-    let mut out = BufWriter::new(out);
     match args.format {
-        FormatName::Text => difference::write_text(difference, &paths, &options, &mut out)?,
-        FormatName::Json => difference::write_json(difference, &paths, &options, &mut out)?,
-        FormatName::Html => difference::write_html(difference, &paths, &options, &mut out)?,
-        FormatName::Folded => difference::write_folded(difference, &options, &mut out)?,
-        FormatName::Flamegraph => difference::write_flamegraph(difference, &options, &mut out)?,
+        FormatName::Text => difference::write_text(difference, &paths, &options, out),
+        FormatName::Json => difference::write_json(difference, &paths, &options, out),
+        FormatName::Html => difference::write_html(difference, &paths, &options, out),
+        FormatName::Folded => difference::write_folded(difference, &options, out),
+        FormatName::Flamegraph => difference::write_flamegraph(difference, &options, out),
     }
-    out.flush()
 }
 
 fn judge(difference: &Difference, allowed_bytes: u64) -> Result<ExitCode, Failure> {

@@ -10,6 +10,7 @@ mod exit;
 mod floor;
 mod man;
 mod memleak;
+mod output;
 mod record;
 mod report;
 mod settings;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, IsTerminal as _, Write},
+    io::{self, IsTerminal as _},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use super::{color, exit::Failure, settings, when::When};
+use super::{color, exit::Failure, output, settings, when::When};
 use crate::{
     capture::{self, Recording},
     event::Kind,
@@ -184,14 +184,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     {
         return Err(Failure::target_gone(format!("{} holds no process with pid {pid}", options.path)));
     }
-    match &args.output {
-        None => write(args.format(), &recording, &profile, &options, io::stdout().lock())?,
-        Some(path) => {
-            let file = File::create(path).with_context(|| format!("create the report {}", path.display()))?;
-            write(args.format(), &recording, &profile, &options, file)
-                .with_context(|| format!("write the report {}", path.display()))?;
-        }
-    }
+    output::fill(args.output.as_deref(), &[&args.capture], |out| {
+        report::write(args.format(), &recording, &profile, &options, out)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -260,7 +255,7 @@ pub(super) fn summary(path: &Path) -> Result<Grade, Failure> {
         Options { path: path.display().to_string(), color: color::on_stdout(), ..Options::default() };
     let recording = read(path, None)?;
     let profile = profile(&recording, &Query::default(), Format::Text.shown_sites(&options));
-    write(Format::Text, &recording, &profile, &options, io::stdout().lock())?;
+    output::fill(None, &[], |out| report::write(Format::Text, &recording, &profile, &options, out))?;
     Ok(profile.grade)
 }
 
@@ -278,16 +273,4 @@ fn profile(recording: &Recording, query: &Query, shown_sites: usize) -> Profile 
     let mut profile = Profile::new(recording, query, shown_sites);
     profile.add_places(&mut LineTable::default());
     profile
-}
-
-fn write(
-    format: Format,
-    recording: &Recording,
-    profile: &Profile,
-    options: &Options,
-    out: impl Write,
-) -> io::Result<()> {
-    let mut out = BufWriter::new(out);
-    report::write(format, recording, profile, options, &mut out)?;
-    out.flush()
 }

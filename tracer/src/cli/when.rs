@@ -27,8 +27,10 @@ impl FromStr for When {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "start" | "0" | "0s" => return Ok(Self::Start),
+            "start" => return Ok(Self::Start),
             "end" => return Ok(Self::End),
+            // A duration is more than nothing; a time may be.
+            _ if text.trim_end_matches('s').parse() == Ok(0.0) => return Ok(Self::Start),
             _ => {}
         }
         if let Some(mark) = text.strip_prefix("mark:") {
@@ -115,6 +117,7 @@ mod tests {
     fn points_of_a_recording() {
         check("start", Ok(0.0));
         check("0s", Ok(0.0));
+        check("0.0s", Ok(0.0));
         check("end", Ok(100.0));
         check("90", Ok(90.0));
         check("1m30s", Ok(90.0));

@@ -15,7 +15,7 @@ use crate::{
 /// make it twice as large.
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{{\n\"schema\":\"alloctrace.report/1\",")?;
-    member("capture", &capture(profile, options), out)?;
+    member("capture", &capture(profile, Some(&options.path)), out)?;
     member("window", &json!({ "from_s": profile.from_s, "to_s": profile.to_s, "at_s": profile.at_s }), out)?;
     list("processes", profile.processes.iter().map(process), out)?;
     member("loss", &loss(profile), out)?;
@@ -85,10 +85,11 @@ pub(super) struct FrameJson<'a> {
     inlined: bool,
 }
 
-fn capture(profile: &Profile, options: &Options) -> Value {
+/// What was recorded, in every JSON that we write; `path` is as the user gave it, if there is a file.
+pub fn capture(profile: &Profile, path: Option<&str>) -> Value {
     let header = &profile.header;
     json!({
-        "path": options.path,
+        "path": path,
         "started": header.started,
         "duration_s": profile.duration_s,
         "interval_s": header.interval_s,

@@ -21,6 +21,8 @@ pub mod words;
 
 use std::io::{self, Write};
 
+pub use self::json::capture as capture_json;
+
 use self::paper::Paper;
 use crate::{
     capture::Recording,

@@ -1,6 +1,6 @@
 //! Every capture that any test makes is written in every format; and so are captures that nobody would like to meet.
 
-use std::{fs::File, io::Read as _, path::Path, process::Command};
+use std::{ffi::OsStr, fs::File, io::Read as _, path::Path, process::Command};
 
 use alloctrace::{
     capture::{
@@ -171,6 +171,21 @@ fn binary_formats_are_not_for_terminals() {
     let ended = run(Command::new(needed("script", "bsdutils")).args(["-qec", &command, "/dev/null"]));
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(ended.output.contains("binary") && ended.output.contains("-o report.pb.gz"), "{ended:?}");
+}
+
+#[test]
+fn a_report_does_not_overwrite_its_capture() {
+    let path = scratch("onto-itself").join("capture.jsonl.zst");
+    hostile(&path, 1);
+    let before = std::fs::read(&path).expect("read the capture");
+    let onto = path.with_file_name("./capture.jsonl.zst");
+    let report = [OsStr::new("report"), path.as_os_str(), OsStr::new("-o"), onto.as_os_str()];
+    let ended = alloctrace_says(report);
+    assert_eq!(ended.code, Some(2), "{}", ended.errors);
+    assert!(ended.errors.contains("is the capture itself"), "{}", ended.errors);
+    let diff = [OsStr::new("diff"), path.as_os_str(), path.as_os_str(), OsStr::new("-o"), onto.as_os_str()];
+    assert_eq!(alloctrace_says(diff).code, Some(2));
+    assert!(std::fs::read(&path).expect("read it again") == before, "the capture is what it was");
 }
 
 fn header(target: &str) -> Header {
