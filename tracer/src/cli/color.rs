@@ -7,7 +7,8 @@ use anstream::{AutoStream, ColorChoice};
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum When {
-    /// On a terminal, unless NO_COLOR, CLICOLOR=0 or TERM=dumb forbids it; elsewhere if CLICOLOR_FORCE asks for it.
+    /// On a terminal, unless NO_COLOR, CLICOLOR=0 or (where CI is not set) TERM=dumb forbids it;
+    /// elsewhere if CLICOLOR_FORCE asks for it.
     Auto,
     Always,
     Never,

@@ -179,7 +179,7 @@ const FILES: &[(&str, &str)] = &[
 
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("RUST_LOG", "What is logged on standard error, for example alloctrace=debug; wins over -v."),
-    ("NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM", "Whether text is coloured, unless --color says so."),
+    ("NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM, CI", "Whether text is coloured, unless --color says so."),
     ("TZ", "The zone of times of day."),
 ];
 

@@ -9,6 +9,13 @@ use crate::{
 
 const ESCAPE: char = '\x1b';
 
+/// What decides on colours beside what a case sets. Where `CI` is set, a dumb terminal has them.
+const DECISIVE: [&str; 4] = ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"];
+
+fn undecided(command: &mut Command) -> &mut Command {
+    DECISIVE.iter().fold(command, |command, it| command.env_remove(it))
+}
+
 fn capture() -> String {
     let path = scratch("color").join("capture.jsonl.zst");
     let path = path.to_str().expect("its path is text").to_owned();
@@ -24,12 +31,7 @@ fn colours_are_for_terminals() {
     let capture = capture();
     let report = |options: &[&str], variables: &[(&str, &str)]| -> bool {
         let mut command = alloctrace(["report", &capture]);
-        command
-            .args(options)
-            .env_remove("NO_COLOR")
-            .env_remove("CLICOLOR_FORCE")
-            .envs(variables.iter().copied());
-        let ended = run(&mut command);
+        let ended = run(undecided(command.args(options)).envs(variables.iter().copied()));
         assert!(ended.code == Some(0) && ended.output.contains("who holds the memory"), "{ended:?}");
         ended.output.contains(ESCAPE)
     };
@@ -54,12 +56,12 @@ fn colours_are_for_terminals() {
             &format!("{program} report {capture}"),
             "/dev/null",
         ]);
-        command.env_remove("NO_COLOR").env("TERM", "xterm").envs(variables.iter().copied());
-        let ended = run(&mut command);
+        let ended = run(undecided(&mut command).env("TERM", "xterm").envs(variables.iter().copied()));
         assert!(ended.code == Some(0) && ended.output.contains("who holds the memory"), "{ended:?}");
         ended.output.contains(ESCAPE)
     };
     assert!(terminal(&[]));
     assert!(!terminal(&[("NO_COLOR", "1")]));
     assert!(!terminal(&[("TERM", "dumb")]));
+    assert!(terminal(&[("TERM", "dumb"), ("CI", "true")]), "logs of CI services show colours");
 }
