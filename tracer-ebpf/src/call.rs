@@ -17,10 +17,25 @@ pub enum Via {
     Mmap,
     Mremap,
     Brk,
+    /// C++'s `operator new`, where an allocator defines it itself.
+    New,
+    NewArray,
+    /// jemalloc's functions with flags.
+    Mallocx,
+    Rallocx,
+    Xallocx,
+    /// No function: a page was touched for the first time.
+    PageFault,
+    /// A function that the user named; the number is its place on the command line.
+    Custom(u8),
 }
 
+/// The code of the first function that the user named.
+const FIRST_CUSTOM: u8 = 0x80;
+
 impl Via {
-    pub const ALL: [Self; 13] = [
+    /// All but those that the user names.
+    pub const ALL: [Self; 19] = [
         Self::Malloc,
         Self::Calloc,
         Self::Realloc,
@@ -34,10 +49,45 @@ impl Via {
         Self::Mmap,
         Self::Mremap,
         Self::Brk,
+        Self::New,
+        Self::NewArray,
+        Self::Mallocx,
+        Self::Rallocx,
+        Self::Xallocx,
+        Self::PageFault,
     ];
 
     pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.get(code as usize).copied()
+        match code.checked_sub(FIRST_CUSTOM) {
+            Some(number) => Some(Self::Custom(number)),
+            None => Self::ALL.get(code as usize).copied(),
+        }
+    }
+
+    /// As the first byte of a [`Cookie`] and in records.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Malloc => 0,
+            Self::Calloc => 1,
+            Self::Realloc => 2,
+            Self::Reallocarray => 3,
+            Self::PosixMemalign => 4,
+            Self::AlignedAlloc => 5,
+            Self::Memalign => 6,
+            Self::Valloc => 7,
+            Self::Pvalloc => 8,
+            Self::Free => 9,
+            Self::Mmap => 10,
+            Self::Mremap => 11,
+            Self::Brk => 12,
+            Self::New => 13,
+            Self::NewArray => 14,
+            Self::Mallocx => 15,
+            Self::Rallocx => 16,
+            Self::Xallocx => 17,
+            Self::PageFault => 18,
+            Self::Custom(number) => FIRST_CUSTOM | number,
+        }
     }
 
     pub fn name(self) -> &'static str {
@@ -55,20 +105,42 @@ impl Via {
             Self::Mmap => "mmap",
             Self::Mremap => "mremap",
             Self::Brk => "brk",
+            Self::New => "operator new",
+            Self::NewArray => "operator new[]",
+            Self::Mallocx => "mallocx",
+            Self::Rallocx => "rallocx",
+            Self::Xallocx => "xallocx",
+            Self::PageFault => "page fault",
+            Self::Custom(_) => "custom",
         }
     }
 }
 
 /// The roles of a function's arguments, as the attach cookie of its probes.
 ///
-/// One byte each: the function, then the positions of the arguments, counted from 1; 0 is "none".
+/// From the lowest bit: the function (8 bits), the positions of the arguments (4 bits each, counted from 1; 0 is
+/// "none"), flags (8), and a size that does not come from an argument (32; 0 is "none").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie(pub u64);
+
+/// The allocator keeps a cache for each thread, and frees what is in it when the thread ends (glibc since 2.26:
+/// `tcache_thread_shutdown`, malloc/malloc.c).
+const THREAD_CACHE: u64 = 1 << 24;
+/// What other allocators do inside belongs to this call, frees too.
+const ENCLOSING: u64 = 1 << 25;
+/// The function returns a size and leaves the block where it is.
+const RESULT_IS_SIZE: u64 = 1 << 26;
 
 impl Cookie {
     pub const fn new(via: Via, roles: Roles) -> Self {
         let Roles { size, count, old, out } = roles;
-        Self(via as u64 | (size as u64) << 8 | (count as u64) << 16 | (old as u64) << 24 | (out as u64) << 32)
+        Self(
+            via.code() as u64
+                | (size as u64 & 0xf) << 8
+                | (count as u64 & 0xf) << 12
+                | (old as u64 & 0xf) << 16
+                | (out as u64 & 0xf) << 20,
+        )
     }
 
     #[inline(always)]
@@ -76,39 +148,67 @@ impl Cookie {
         self.0 as u8
     }
 
-    /// The same, of an allocator that keeps a cache for each thread, and frees what is in it when the thread ends
-    /// (glibc since 2.26: `tcache_thread_shutdown`, malloc/malloc.c).
     pub const fn with_thread_cache(self) -> Self {
-        Self(self.0 | 1 << 40)
+        Self(self.0 | THREAD_CACHE)
     }
 
     #[inline(always)]
     pub fn has_thread_cache(self) -> bool {
-        self.0 >> 40 & 1 == 1
+        self.0 & THREAD_CACHE != 0
+    }
+
+    pub const fn enclosing(self) -> Self {
+        Self(self.0 | ENCLOSING)
+    }
+
+    /// Whether what other allocators do inside belongs to this call, frees too.
+    #[inline(always)]
+    pub fn is_enclosing(self) -> bool {
+        self.0 & ENCLOSING != 0
+    }
+
+    pub const fn with_size_result(self) -> Self {
+        Self(self.0 | RESULT_IS_SIZE)
+    }
+
+    /// Whether the function returns a size, and not a block.
+    #[inline(always)]
+    pub fn returns_size(self) -> bool {
+        self.0 & RESULT_IS_SIZE != 0
+    }
+
+    pub const fn with_fixed_size(self, bytes: u32) -> Self {
+        Self(self.0 | (bytes as u64) << 32)
+    }
+
+    /// What every call allocates; 0 if an argument says.
+    #[inline(always)]
+    pub fn fixed_size_bytes(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     /// The argument with the requested size.
     #[inline(always)]
     pub fn size(self) -> u8 {
-        (self.0 >> 8) as u8
+        (self.0 >> 8) as u8 & 0xf
     }
 
     /// The argument by which the size is multiplied.
     #[inline(always)]
     pub fn count(self) -> u8 {
-        (self.0 >> 16) as u8
+        (self.0 >> 12) as u8 & 0xf
     }
 
-    /// The argument with the block to resize.
+    /// The argument with the block to resize or to free.
     #[inline(always)]
     pub fn old(self) -> u8 {
-        (self.0 >> 24) as u8
+        (self.0 >> 16) as u8 & 0xf
     }
 
     /// The argument that says where to store the result; the function then returns 0 on success.
     #[inline(always)]
     pub fn out(self) -> u8 {
-        (self.0 >> 32) as u8
+        (self.0 >> 20) as u8 & 0xf
     }
 }
 
@@ -127,17 +227,23 @@ mod tests {
 
     #[test]
     fn a_cookie_gives_back_every_role() {
-        let cookie = Cookie::new(Via::Realloc, Roles { size: 2, count: 3, old: 1, out: 4 });
-        assert_eq!((cookie.size(), cookie.count(), cookie.old(), cookie.out()), (2, 3, 1, 4));
+        let cookie = Cookie::new(Via::Realloc, Roles { size: 2, count: 3, old: 1, out: 6 });
+        assert_eq!((cookie.size(), cookie.count(), cookie.old(), cookie.out()), (2, 3, 1, 6));
         assert_eq!(Via::from_code(cookie.via()), Some(Via::Realloc));
-        assert!(!cookie.has_thread_cache() && cookie.with_thread_cache().has_thread_cache());
-        assert_eq!(cookie.with_thread_cache().out(), 4);
+        assert!(!cookie.has_thread_cache() && !cookie.is_enclosing() && !cookie.returns_size());
+        assert_eq!(cookie.fixed_size_bytes(), 0);
+        let flagged = cookie.with_thread_cache().enclosing().with_size_result().with_fixed_size(u32::MAX);
+        assert!(flagged.has_thread_cache() && flagged.is_enclosing() && flagged.returns_size());
+        assert_eq!((flagged.fixed_size_bytes(), flagged.out(), flagged.via()), (u32::MAX, 6, cookie.via()));
     }
 
     #[test]
     fn codes_are_positions() {
         for (code, via) in Via::ALL.iter().enumerate() {
-            assert_eq!(*via as usize, code);
+            assert_eq!(usize::from(via.code()), code);
+            assert_eq!(Via::from_code(via.code()), Some(*via));
         }
+        assert_eq!(Via::from_code(Via::Custom(3).code()), Some(Via::Custom(3)));
+        assert_eq!(Via::from_code(Via::ALL.len() as u8), None);
     }
 }

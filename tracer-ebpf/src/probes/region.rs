@@ -87,7 +87,7 @@ pub(crate) fn exit_mmap(ctx: &TracePointContext) -> Option<()> {
     let (size_bytes, flags) = (call.size_bytes, call.flags as u8);
     match call.on_exit {
         ON_EXIT_MAP => {
-            let head = head(Kind::Map, thread.process, Via::Mmap as u8, flags);
+            let head = head(Kind::Map, thread.process, Via::Mmap.code(), flags);
             emit(&Map { head, address, size_bytes, stack: call.stack }, Wake::WhenFilling);
         }
         ON_EXIT_COVER | ON_EXIT_COVER_CODE => {
@@ -150,7 +150,7 @@ pub(crate) fn exit_mremap(ctx: &TracePointContext) -> Option<()> {
     let thread = thread::current()?;
     let (call, address) = end(ctx, thread)?;
     let record = Remap {
-        head: head(Kind::Remap, thread.process, Via::Mremap as u8, call.flags as u8),
+        head: head(Kind::Remap, thread.process, Via::Mremap.code(), call.flags as u8),
         old_address: call.address,
         old_size_bytes: call.size_bytes,
         address,
@@ -175,7 +175,7 @@ pub(crate) fn enter_brk(ctx: &TracePointContext) -> Option<()> {
 pub(crate) fn exit_brk(ctx: &TracePointContext) -> Option<()> {
     let thread = thread::current()?;
     let (call, end) = end(ctx, thread)?;
-    let head = head(Kind::Break, thread.process, Via::Brk as u8, call.flags as u8);
+    let head = head(Kind::Break, thread.process, Via::Brk.code(), call.flags as u8);
     emit(&Break { head, end, stack: call.stack }, Wake::WhenFilling);
     Some(())
 }

@@ -10,7 +10,7 @@
 //! | `stack` | before its first site | frames, innermost first: module, offset, function |
 //! | `process` | when something of it changed | the last one holds |
 //! | `interval` | each interval | counters of the sites that changed, RSS, losses |
-//! | `mark`, `oom` | when it happened | |
+//! | `mark`, `oom`, `tier` | when it happened | |
 //! | `end` | last | why the recording ended; without it the file was cut |
 //!
 //! Counters are totals since tracing began. Times are seconds since then. The size depends on the number

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    CohortRow, EndRow, FrameRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow, Row, SiteRow,
-    StackRow,
+    CgroupSample, CohortRow, EndRow, FrameRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow,
+    Row, SiteRow, StackRow, TierRow,
 };
 use crate::cost::Cost;
 
@@ -32,6 +32,9 @@ pub struct Recording {
     pub losses: BTreeMap<String, u64>,
     pub marks: Vec<MarkRow>,
     pub ooms: Vec<OomRow>,
+    pub tiers: Vec<TierRow>,
+    /// By path: (place in [`Recording::times_s`], what the kernel accounted at the end of that interval).
+    pub cgroups: BTreeMap<String, Vec<(u32, CgroupSample)>>,
     /// `None`: the capture was cut off, or is still being made.
     pub end: Option<EndRow>,
     /// Intervals that were left out: all come after those that are here.
@@ -119,6 +122,7 @@ impl Recording {
             Row::Interval(it) => self.add_interval(it),
             Row::Mark(it) => self.marks.push(it),
             Row::Oom(it) => self.ooms.push(it),
+            Row::Tier(it) => self.tiers.push(it),
             Row::End(it) => self.end = Some(it),
         }
     }
@@ -166,6 +170,9 @@ impl Recording {
                 unknown_frees: it.unknown_frees,
                 arena_bytes: it.arena_bytes,
             });
+        }
+        for it in row.cgroups {
+            self.cgroups.entry(it.path.clone()).or_default().push((interval, it));
         }
         for it in row.sites {
             self.add_site(interval, it);

@@ -15,7 +15,8 @@ impl Recording {
         let end = || EndRow { t_s: self.end_s(), reason: reason.to_owned() };
         let end = Row::End(self.end.clone().unwrap_or_else(end));
         let ooms = self.ooms.iter().cloned().map(Row::Oom);
-        modules.chain(stacks).chain(processes).chain(self.history()).chain(ooms).chain([end])
+        let tiers = self.tiers.iter().cloned().map(Row::Tier);
+        modules.chain(stacks).chain(processes).chain(self.history()).chain(ooms).chain(tiers).chain([end])
     }
 
     fn stack_row(&self, id: u32) -> StackRow {
@@ -28,10 +29,11 @@ impl Recording {
     fn history(&self) -> impl Iterator<Item = Row> {
         let changes = self.by_interval(&self.sites, |it| it.points.iter().map(|it| it.interval));
         let samples = self.by_interval(&self.samples, |it| it.iter().map(|it| it.interval));
+        let cgroups = self.by_interval(&self.cgroups, |it| it.iter().map(|it| it.0));
         let mut marks = self.marks.iter().peekable();
         let last = self.times_s.len().saturating_sub(1);
-        let intervals = self.times_s.iter().zip(changes).zip(samples).enumerate();
-        let rows = intervals.flat_map(move |(at, ((&t_s, sites), processes))| {
+        let intervals = self.times_s.iter().zip(changes).zip(samples).zip(cgroups).enumerate();
+        let rows = intervals.flat_map(move |(at, (((&t_s, sites), processes), cgroups))| {
             let mut rows = Vec::new();
             while let Some(mark) = marks.next_if(|it| it.t_s < t_s) {
                 rows.push(Row::Mark(mark.clone()));
@@ -39,6 +41,7 @@ impl Recording {
             rows.push(Row::Interval(IntervalRow {
                 t_s,
                 processes: processes.iter().map(|it| sample_row(it.0, &self.samples[&it.0][it.1])).collect(),
+                cgroups: cgroups.iter().map(|it| self.cgroups[&it.0][it.1].1.clone()).collect(),
                 sites: sites.iter().map(|it| site_row(it.0, &self.sites[&it.0], it.1)).collect(),
                 loss: if at == last { self.losses.clone() } else { Default::default() },
             }));
@@ -50,18 +53,15 @@ impl Recording {
     }
 
     /// For each interval: whose state changed in it, and the place of that state.
-    fn by_interval<'a, T, I: Iterator<Item = u32>>(
+    fn by_interval<'a, K: Clone + 'a, T: 'a, I: Iterator<Item = u32>>(
         &self,
-        all: impl IntoIterator<Item = (&'a u32, &'a T)>,
+        all: impl IntoIterator<Item = (&'a K, &'a T)>,
         intervals: impl Fn(&'a T) -> I,
-    ) -> Vec<Vec<(u32, usize)>>
-    where
-        T: 'a,
-    {
+    ) -> Vec<Vec<(K, usize)>> {
         let mut changes = vec![Vec::new(); self.times_s.len()];
         for (id, states) in all {
             for (place, interval) in intervals(states).enumerate() {
-                changes[interval as usize].push((*id, place));
+                changes[interval as usize].push((id.clone(), place));
             }
         }
         changes

@@ -16,6 +16,7 @@ pub enum Row {
     Interval(IntervalRow),
     Mark(MarkRow),
     Oom(OomRow),
+    Tier(TierRow),
     End(EndRow),
 }
 
@@ -30,6 +31,9 @@ pub struct Header {
     pub interval_s: f64,
     /// As typed: `-p 7`, or `-- command`.
     pub target: String,
+    /// `exact`, `growth` or `auto`; `exact` where it is missing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tier: String,
 }
 
 impl Header {
@@ -75,6 +79,12 @@ pub struct ProcessRow {
     pub name: String,
     pub command: String,
     pub exe: String,
+    /// The control group that accounts its memory, as a path from the hierarchy's root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// What serves it, as in `glibc (/usr/lib/x86_64-linux-gnu/libc.so.6)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allocators: Vec<String>,
     pub began_s: f64,
     pub limit_bytes: Option<u64>,
     pub ended: Option<EndedRow>,
@@ -92,6 +102,9 @@ pub struct EndedRow {
 pub struct IntervalRow {
     pub t_s: f64,
     pub processes: Vec<ProcessSample>,
+    /// Those of the traced processes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cgroups: Vec<CgroupSample>,
     pub sites: Vec<SiteRow>,
     /// By name; those that did not happen are left out.
     pub loss: BTreeMap<String, u64>,
@@ -106,6 +119,14 @@ pub struct ProcessSample {
     pub live_blocks: i64,
     pub unknown_frees: u64,
     pub arena_bytes: i64,
+}
+
+/// A control group at the end of an interval, as the kernel accounts it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupSample {
+    pub path: String,
+    pub memory_bytes: u64,
+    pub limit_bytes: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -152,6 +173,17 @@ pub struct MarkRow {
 pub struct OomRow {
     pub t_s: f64,
     pub process: u32,
+}
+
+/// From here on a process is traced in another way.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TierRow {
+    pub t_s: f64,
+    pub process: u32,
+    /// `exact` or `growth`.
+    pub tier: String,
+    /// In words.
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -27,8 +27,13 @@ fn small() -> (Vec<u8>, Recording) {
     for t_s in [1.0, 2.0] {
         let site =
             SiteRow { via: "malloc".to_owned(), allocated_bytes: t_s as i64 * 64, ..SiteRow::default() };
-        add(Row::Interval(IntervalRow { t_s, sites: vec![site], ..IntervalRow::default() }), true);
+        let memory_bytes = t_s as u64 * 4096;
+        let group = CgroupSample { path: "/app".to_owned(), memory_bytes, limit_bytes: Some(1 << 20) };
+        let row = IntervalRow { t_s, sites: vec![site], cgroups: vec![group], ..IntervalRow::default() };
+        add(Row::Interval(row), true);
     }
+    let (tier, reason) = ("exact".to_owned(), "it grows".to_owned());
+    add(Row::Tier(TierRow { t_s: 2.0, process: 0, tier, reason }), false);
     add(Row::End(EndRow { t_s: 2.0, reason: "signal".to_owned() }), true);
     (bytes, recording)
 }

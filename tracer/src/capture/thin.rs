@@ -37,11 +37,14 @@ impl Recording {
         for samples in self.samples.values_mut() {
             move_to(&place, samples, |it| &mut it.interval);
         }
+        for samples in self.cgroups.values_mut() {
+            move_to(&place, samples, |it| &mut it.0);
+        }
     }
 }
 
 /// Gives states their new intervals; of two in the same one the later holds.
-fn move_to<T: Copy>(place: &[u32], states: &mut Vec<T>, interval: impl Fn(&mut T) -> &mut u32) {
+fn move_to<T: Clone>(place: &[u32], states: &mut Vec<T>, interval: impl Fn(&mut T) -> &mut u32) {
     for state in states.iter_mut() {
         let interval = interval(state);
         *interval = place[*interval as usize];
@@ -49,7 +52,7 @@ fn move_to<T: Copy>(place: &[u32], states: &mut Vec<T>, interval: impl Fn(&mut T
     states.dedup_by(|later, earlier| {
         let same = interval(later) == interval(earlier);
         if same {
-            *earlier = *later;
+            earlier.clone_from(later);
         }
         same
     });

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     fn head(kind: Kind) -> Head {
-        Head { kind: kind as u16, via: Via::Malloc as u8, flags: 0, process: 7, time_ns: 9 }
+        Head { kind: kind as u16, via: Via::Malloc.code(), flags: 0, process: 7, time_ns: 9 }
     }
 
     #[test]

@@ -65,6 +65,7 @@ impl About {
             kernel: system.release().to_string_lossy().into_owned(),
             interval_s: self.interval.as_secs_f64(),
             target: self.target.clone(),
+            tier: String::new(),
         }
     }
 }

@@ -84,6 +84,7 @@ fn interval(second: i64) -> IntervalRow {
     IntervalRow {
         t_s: second as f64,
         processes: vec![process],
+        cgroups: Vec::new(),
         sites: if second == 1 { vec![leak, cache] } else { vec![leak] },
         loss: BTreeMap::from([("truncated_stacks".to_owned(), 1)]),
     }
