@@ -50,6 +50,7 @@ impl Synthetic {
             kernel: "6.18".to_owned(),
             interval_s: 1.0,
             target: "-p 7".to_owned(),
+            tier: "exact".to_owned(),
         };
         let file = BufWriter::new(File::create(path).expect("a file in the scratch directory"));
         let mut writer = Writer::new(file, header).expect("a header");
@@ -135,7 +136,7 @@ impl Synthetic {
         let t_s = f64::from(interval + 1);
         let rows: Vec<SiteRow> = sites.iter_mut().filter_map(|it| it.step(interval, t_s)).collect();
         let processes = (1..=self.processes).map(|it| sample(it, interval, sites)).collect();
-        IntervalRow { t_s, processes, sites: rows, loss: BTreeMap::new() }
+        IntervalRow { t_s, processes, sites: rows, loss: BTreeMap::new(), cgroups: Vec::new() }
     }
 }
 
