@@ -6,14 +6,14 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader,
     maps::Array,
-    programs::{ProgramError, RawTracePoint, TracePoint, UProbe},
+    programs::{Program, ProgramError, RawTracePoint, TracePoint, UProbe},
 };
 use tracer_ebpf::{
     config::{Config, SCRATCH_PER_CPU},
     mapping::FIRST_KERNEL_OBJECT,
 };
 
-use super::{btf::Btf, tracefs};
+use super::{btf::Btf, multi::Multi, tracefs};
 
 /// The kernel's description of its own types.
 pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -56,31 +56,52 @@ pub(crate) fn load(sizes: Sizes, follow: bool) -> Result<Ebpf> {
     Ok(ebpf)
 }
 
-/// Loads every program, so that what the verifier refuses is known before anything is attached.
+/// How probes in allocator functions are linked to their programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// One link for each, which can be told to see one process only.
+    Single,
+    /// One link for many, where the kernel has it.
+    Multi,
+}
+
+/// Loads every program that `links` need, so that what the verifier refuses is known before anything is attached. With
+/// [`Links::Multi`] the answer is `None` where the kernel has no such links; then all is ready for single ones.
 ///
 /// # Errors
 /// The program, and the last lines of what the verifier said.
-pub(crate) fn load_programs(ebpf: &mut Ebpf) -> Result<()> {
+pub(crate) fn load_programs(ebpf: &mut Ebpf, links: Links) -> Result<Option<Multi>> {
     for (name, program) in ebpf.programs_mut() {
         let loaded = match program {
-            aya::programs::Program::UProbe(it) => UProbe::load(it),
-            aya::programs::Program::TracePoint(it) => TracePoint::load(it),
-            aya::programs::Program::RawTracePoint(it) => RawTracePoint::load(it),
+            Program::TracePoint(it) => TracePoint::load(it),
+            Program::RawTracePoint(it) => RawTracePoint::load(it),
             _ => continue,
         };
         loaded.map_err(|error| explain(name, error))?;
     }
-    Ok(())
+    if links == Links::Multi {
+        match Multi::load(ebpf, OBJECT) {
+            Ok(multi) => return Ok(Some(multi)),
+            Err(error) => log::info!("each probe gets a link of its own: {error:#}"),
+        }
+    }
+    for (name, program) in ebpf.programs_mut() {
+        if let Program::UProbe(it) = program {
+            UProbe::load(it).map_err(|error| explain(name, error))?;
+        }
+    }
+    Ok(None)
 }
 
 /// A verifier log can have thousands of lines; the reason is at its end.
+pub(crate) const LOG_TAIL_LINES: usize = 12;
+
 fn explain(name: &str, error: ProgramError) -> anyhow::Error {
-    const TAIL_LINES: usize = 12;
     let tail = match &error {
         ProgramError::LoadError { verifier_log, .. } => {
             let log = verifier_log.to_string();
             let lines: Vec<&str> = log.lines().collect();
-            lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+            lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
         }
         _ => String::new(),
     };

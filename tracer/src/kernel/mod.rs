@@ -9,6 +9,7 @@ pub mod doctor;
 mod error;
 pub mod launch;
 mod load;
+mod multi;
 mod object;
 mod objects;
 mod probes;
@@ -38,6 +39,7 @@ pub use self::{
     probes::Programs,
 };
 use self::{
+    load::Links,
     objects::Objects,
     probes::{Probes, Scope},
     ring::Decoded,
@@ -124,7 +126,8 @@ impl Kernel {
     fn attach(settings: &Settings, mut objects: Objects) -> anyhow::Result<Self> {
         tracefs::ensure_mounted()?;
         let mut ebpf = load::load(objects.sizes(settings.ring_bytes), settings.follow)?;
-        load::load_programs(&mut ebpf)?;
+        let links = if settings.follow { Links::Multi } else { Links::Single };
+        let multi = load::load_programs(&mut ebpf, links)?;
         let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
         let ring = RingBuf::try_from(ebpf.take_map("RING").context("map RING")?)?;
         let ring = sys::register(ring).context("watch the ring buffer")?;
@@ -132,7 +135,7 @@ impl Kernel {
         let mut counted = Losses::default();
         objects.connect(&mut ebpf, &mut counted)?;
 
-        let mut probes = Probes::new(settings.programs);
+        let mut probes = Probes::new(settings.programs, multi);
         let scopes = match &settings.target {
             _ if settings.follow => vec![Scope::Everyone],
             Target::Processes(tgids) => tgids.iter().map(|it| Scope::Process(*it)).collect(),

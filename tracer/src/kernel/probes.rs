@@ -11,7 +11,10 @@ use aya::{
     },
 };
 
-use super::object::Object;
+use super::{
+    multi::{Multi, Point},
+    object::Object,
+};
 use crate::elf::allocators::{Function, Role};
 
 /// Whose calls a uprobe sees. The kernel puts breakpoints only into processes in scope.
@@ -34,6 +37,8 @@ pub enum Programs {
 /// Attaches, and knows what is attached.
 pub(crate) struct Probes {
     programs: Programs,
+    /// For probes that everyone meets, where the kernel has such links.
+    multi: Option<Multi>,
     done: HashSet<(u32, Scope)>,
     /// Each takes its probe out of the kernel when it is dropped.
     links: Vec<Box<dyn Send>>,
@@ -65,6 +70,18 @@ struct Placed {
     single_step: bool,
 }
 
+impl Placed {
+    fn new(object: &Object, function: &Function) -> Self {
+        Self {
+            path: object.path.clone(),
+            function: function.name.to_owned(),
+            offset: function.site_offset(),
+            instruction: function.site.instruction.clone(),
+            single_step: function.site.is_single_step(),
+        }
+    }
+}
+
 impl fmt::Display for Placed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let class = if self.single_step { "single-stepped: about ten times as dear" } else { "emulated" };
@@ -73,12 +90,23 @@ impl fmt::Display for Placed {
     }
 }
 
+/// What a function needs. The return first: an entry without a return would look like a call that never ends. At the same
+/// instruction, where the return address is still on top of the stack, so that one trap serves both.
+fn programs_of(programs: Programs, role: Role) -> &'static [&'static str] {
+    match (programs, role) {
+        (Programs::Trace, Role::Alloc) => &["leave", "enter"],
+        (Programs::Trace, Role::Free) => &["free"],
+        (Programs::Floor, Role::Alloc) => &["floor_leave", "floor_enter"],
+        (Programs::Floor, Role::Free) => &["floor_enter"],
+    }
+}
+
 /// The system calls, by the name of their tracepoints.
 const SYSCALLS: [&str; 4] = ["mmap", "munmap", "mremap", "brk"];
 
 impl Probes {
-    pub(crate) fn new(programs: Programs) -> Self {
-        Self { programs, done: HashSet::new(), links: Vec::new() }
+    pub(crate) fn new(programs: Programs, multi: Option<Multi>) -> Self {
+        Self { programs, multi, done: HashSet::new(), links: Vec::new() }
     }
 
     /// Everything that is not an allocator function.
@@ -120,19 +148,20 @@ impl Probes {
         if object.functions.is_empty() || !self.done.insert((number, scope)) {
             return 0;
         }
+        if scope == Scope::Everyone {
+            match self.attach_together(&object.functions, &path) {
+                Ok(true) => {
+                    object.functions.iter().for_each(|it| log::debug!("probe: {}", Placed::new(object, it)));
+                    return 0;
+                }
+                Ok(false) => {}
+                Err(error) => log::info!("{}: one by one, since {error:#}", object.path),
+            }
+        }
         let mut failed = 0;
         for function in &object.functions {
             match self.attach_function(ebpf, function, &path, scope) {
-                Ok(()) => {
-                    let placed = Placed {
-                        path: object.path.clone(),
-                        function: function.name.to_owned(),
-                        offset: function.site_offset(),
-                        instruction: function.site.instruction.clone(),
-                        single_step: function.site.is_single_step(),
-                    };
-                    log::debug!("probe: {placed}");
-                }
+                Ok(()) => log::debug!("probe: {}", Placed::new(object, function)),
                 Err(error) => {
                     log::warn!("{} in {}: {error:#}", function.name, object.path);
                     failed += 1;
@@ -142,6 +171,32 @@ impl Probes {
         failed
     }
 
+    /// All functions of an object, one link for each program. False if there are no such links; an error means that
+    /// none of the probes is there.
+    fn attach_together(&mut self, functions: &[Function], path: &str) -> Result<bool> {
+        let Some(multi) = &self.multi else { return Ok(false) };
+        let mut wanted: Vec<(&str, Vec<Point>)> = Vec::new();
+        for function in functions {
+            let point = (function.site_offset(), function.cookie().0);
+            for program in programs_of(self.programs, function.role) {
+                match wanted.iter_mut().find(|(name, _)| name == program) {
+                    Some((_, points)) => points.push(point),
+                    None => wanted.push((program, vec![point])),
+                }
+            }
+        }
+        // The first function may be one that frees.
+        wanted.sort_by_key(|(program, _)| !multi.is_at_return(program));
+        let attach = |(program, points): (&str, Vec<Point>)| {
+            multi
+                .attach(program, path, &points)
+                .with_context(|| format!("attach {program} to {} places", points.len()))
+        };
+        let links = wanted.into_iter().map(attach).collect::<Result<Vec<_>>>()?;
+        self.links.extend(links.into_iter().map(|it| Box::new(it) as Box<dyn Send>));
+        Ok(true)
+    }
+
     fn attach_function(
         &mut self,
         ebpf: &mut Ebpf,
@@ -149,18 +204,9 @@ impl Probes {
         path: &str,
         scope: Scope,
     ) -> Result<()> {
-        let trace = self.programs == Programs::Trace;
-        let (enter, leave) = if trace { ("enter", "leave") } else { ("floor_enter", "floor_leave") };
-        match function.role {
-            Role::Alloc => {
-                // The return first: an entry without a return would look like a call that never ends. At
-                // the same instruction, where the return address is still on top of the stack, so that
-                // one trap serves both.
-                self.attach_uprobe(ebpf, leave, function, path, scope)?;
-                self.attach_uprobe(ebpf, enter, function, path, scope)
-            }
-            Role::Free => self.attach_uprobe(ebpf, if trace { "free" } else { enter }, function, path, scope),
-        }
+        programs_of(self.programs, function.role)
+            .iter()
+            .try_for_each(|program| self.attach_uprobe(ebpf, program, function, path, scope))
     }
 
     fn attach_uprobe(
@@ -173,6 +219,10 @@ impl Probes {
     ) -> Result<()> {
         let probe: &mut UProbe =
             ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
+        // Where links of many probes were expected to do.
+        if probe.fd().is_err() {
+            probe.load().with_context(|| format!("load {program}"))?;
+        }
         let location = UProbeAttachLocation::AbsoluteOffset(function.site_offset());
         let scope = match scope {
             Scope::Process(tgid) => {

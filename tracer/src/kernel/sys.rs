@@ -1,12 +1,20 @@
 //! The one place of user space with unsafe code: what aya 0.14 does not offer.
-#![expect(unsafe_code, reason = "mmap of a BPF array and registration of a file descriptor")]
+#![expect(unsafe_code, reason = "mmap of a BPF array, bpf(2), and registration of a file descriptor")]
 
 use std::{
+    ffi::{CStr, c_char},
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     ptr::NonNull,
 };
 
+use aya_obj::{
+    Function,
+    generated::{
+        BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type::BPF_TRACE_UPROBE_MULTI, bpf_attr, bpf_cmd, bpf_insn,
+        bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+    },
+};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -63,4 +71,103 @@ pub(crate) fn register<T: AsFd + std::os::fd::AsRawFd>(fd: T) -> io::Result<Asyn
     // SAFETY: `AsyncFd` owns `fd`, and the types it is used with (ring buffer, pidfd) keep the same
     // descriptor open for as long as they live.
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
+}
+
+/// A program for links of many probes, relocated already; `btf` describes its functions.
+///
+/// # Errors
+/// Those of `bpf(2)`; the end of `log` then says why.
+pub(crate) fn load_uprobe_multi(
+    name: &str,
+    program: &Function,
+    license: &CStr,
+    btf: BorrowedFd<'_>,
+    log: &mut [u8],
+) -> io::Result<OwnedFd> {
+    let (functions, lines) = (program.func_info.func_info_bytes(), program.line_info.line_info_bytes());
+    let instructions: &[bpf_insn] = &program.instructions;
+    let mut attr = zeroed();
+    // SAFETY: all bits of the union are zero, which is a value of each of its members.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = BPF_PROG_TYPE_KPROBE as u32;
+    load.expected_attach_type = BPF_TRACE_UPROBE_MULTI as u32;
+    load.insns = instructions.as_ptr() as u64;
+    load.insn_cnt = instructions.len() as u32;
+    load.license = license.as_ptr() as u64;
+    // One byte stays zero: the name's end.
+    let room = load.prog_name.len() - 1;
+    for (to, from) in load.prog_name[..room].iter_mut().zip(name.bytes()) {
+        *to = from as c_char;
+    }
+    load.prog_btf_fd = btf.as_raw_fd() as u32;
+    load.func_info = functions.as_ptr() as u64;
+    load.func_info_cnt = program.func_info.len() as u32;
+    load.func_info_rec_size = program.func_info_rec_size as u32;
+    load.line_info = lines.as_ptr() as u64;
+    load.line_info_cnt = program.line_info.len() as u32;
+    load.line_info_rec_size = program.line_info_rec_size as u32;
+    if !log.is_empty() {
+        load.log_level = 1;
+        load.log_buf = log.as_mut_ptr() as u64;
+        load.log_size = log.len() as u32;
+    }
+    // SAFETY: every pointer leads to memory that is borrowed until the call returns, with its length beside it.
+    unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &attr) }
+}
+
+/// A link of `program` to places of one file, each with its cookie, in all processes; gone when it is closed.
+///
+/// # Errors
+/// Those of `bpf(2)`.
+pub(crate) fn link_uprobe_multi(
+    program: BorrowedFd<'_>,
+    path: &CStr,
+    points: &[(u64, u64)],
+    at_return: bool,
+) -> io::Result<OwnedFd> {
+    let (offsets, cookies): (Vec<u64>, Vec<u64>) = points.iter().copied().unzip();
+    let mut attr = zeroed();
+    // SAFETY: all bits of the union are zero, which is a value of each of its members.
+    let create = unsafe { &mut attr.link_create };
+    create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    create.attach_type = BPF_TRACE_UPROBE_MULTI as u32;
+    // SAFETY: as above.
+    let multi = unsafe { &mut create.__bindgen_anon_3.uprobe_multi };
+    multi.path = path.as_ptr() as u64;
+    multi.offsets = offsets.as_ptr() as u64;
+    multi.cookies = cookies.as_ptr() as u64;
+    multi.cnt = points.len() as u32;
+    multi.flags = if at_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
+    // SAFETY: the path ends with a zero, and both arrays have `cnt` elements; all live until the call returns.
+    unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &attr) }
+}
+
+/// Type information that the kernel has.
+///
+/// # Errors
+/// Those of `bpf(2)`.
+pub(crate) fn btf_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = zeroed();
+    attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
+    // SAFETY: no pointers are involved.
+    unsafe { bpf(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &attr) }
+}
+
+fn zeroed() -> bpf_attr {
+    // SAFETY: a union of structures of integers, each of which may be zero.
+    unsafe { std::mem::zeroed() }
+}
+
+/// # Safety
+/// The pointers in `attr` must be what `command` expects, and `command` one that answers with a new descriptor.
+unsafe fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads `attr` as far as its size says; the rest is the caller's promise.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, command as u32, std::ptr::from_ref(attr), size_of::<bpf_attr>())
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: new, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

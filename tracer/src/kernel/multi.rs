@@ -1,0 +1,117 @@
+//! Links of many probes (`uprobe_multi`, Linux 6.6), which aya 0.14 does not have: the same programs, loaded once more
+//! for this kind of link.
+//!
+//! Taking out a link, the kernel waits until nobody can be inside of it any more. Here it waits once for all the probes of
+//! a file, and links do not wait for each other.
+
+use std::{
+    collections::HashMap,
+    ffi::CString,
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{Ebpf, maps::Map};
+use aya_obj::{Object, ProgramSection};
+
+use super::sys;
+
+/// The programs, loaded for links of many probes.
+pub(crate) struct Multi {
+    programs: HashMap<String, Loaded>,
+}
+
+struct Loaded {
+    program: OwnedFd,
+    at_return: bool,
+}
+
+/// Where a probe goes in a file, and its cookie.
+pub(crate) type Point = (u64, u64);
+
+impl Multi {
+    /// Loads the probes of `object` with the maps of `ebpf`, which was made from it and has a loaded program.
+    ///
+    /// # Errors
+    /// If the kernel does not have such links, or what it said.
+    pub(crate) fn load(ebpf: &Ebpf, object: &[u8]) -> Result<Self> {
+        let mut object = Object::parse(object).context("parse the BPF object")?;
+        let maps = std::mem::take(&mut object.maps);
+        let fds = maps.iter().filter_map(|(name, map)| Some((name.as_str(), map_fd(ebpf.map(name)?)?, map)));
+        let sections = object.functions.keys().map(|(section, _)| *section).collect();
+        object.relocate_maps(fds, &sections)?;
+        object.relocate_calls(&sections)?;
+        object.sanitize_functions(aya::features());
+
+        let id = ebpf.programs().find_map(|(_, it)| it.info().ok()?.btf_id());
+        let btf =
+            sys::btf_by_id(id.context("no loaded program tells its types")?).context("open the types")?;
+        let mut programs = HashMap::new();
+        for (name, program) in &object.programs {
+            let at_return = match program.section {
+                ProgramSection::UProbe { .. } => false,
+                ProgramSection::URetProbe { .. } => true,
+                _ => continue,
+            };
+            let function = object.functions.get(&program.function_key()).context("a program without code")?;
+            let load =
+                |log: &mut [u8]| sys::load_uprobe_multi(name, function, &program.license, btf.as_fd(), log);
+            let program = load(&mut []).or_else(|_| explained(name, load))?;
+            programs.insert(name.clone(), Loaded { program, at_return });
+        }
+        let multi = Self { programs };
+        multi.check()?;
+        Ok(multi)
+    }
+
+    /// A directory cannot be probed, and a kernel that has such links says just that; others know neither the attach type nor
+    /// the structure.
+    fn check(&self) -> Result<()> {
+        let name = self.programs.keys().next().context("no probes in the BPF object")?;
+        match self.attach(name, "/", &[(1, 0)]) {
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(()),
+            Err(error) => Err(error).context("this kernel has no uprobe_multi links"),
+            Ok(_) => bail!("the kernel took a directory for a program"),
+        }
+    }
+
+    pub(crate) fn is_at_return(&self, program: &str) -> bool {
+        self.programs.get(program).is_some_and(|it| it.at_return)
+    }
+
+    /// Attaches a program to places of one file in every process, until the descriptor is closed.
+    ///
+    /// # Errors
+    /// Those of `bpf(2)`; then none of the probes is there.
+    pub(crate) fn attach(&self, program: &str, path: &str, points: &[Point]) -> io::Result<OwnedFd> {
+        let Loaded { program, at_return } =
+            self.programs.get(program).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        sys::link_uprobe_multi(program.as_fd(), &CString::new(path)?, points, *at_return)
+    }
+}
+
+/// Loads again for the verifier's words, which cost time and memory.
+fn explained(name: &str, load: impl Fn(&mut [u8]) -> io::Result<OwnedFd>) -> Result<OwnedFd> {
+    /// The reason is at the end; the verifier keeps the end.
+    const LOG_BYTES: usize = 64 << 10;
+    let mut log = vec![0; LOG_BYTES];
+    load(&mut log).map_err(|error| {
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.trim_end_matches('\0').lines().collect();
+        let tail = lines[lines.len().saturating_sub(super::load::LOG_TAIL_LINES)..].join("\n");
+        anyhow!(error).context(format!("load the BPF program {name} for uprobe_multi\n{tail}"))
+    })
+}
+
+fn map_fd(map: &Map) -> Option<RawFd> {
+    let (Map::Array(data)
+    | Map::PerCpuArray(data)
+    | Map::HashMap(data)
+    | Map::LruHashMap(data)
+    | Map::RingBuf(data)) = map
+    else {
+        return None;
+    };
+    Some(data.fd().as_fd().as_raw_fd())
+}
