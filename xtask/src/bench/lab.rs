@@ -41,10 +41,17 @@ impl Lab {
 
     /// Compiles one of our C programs as a distribution would: optimized and without frame pointers.
     pub(super) fn compile(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.compile_with(name, &[], name)
+    }
+
+    /// The same with further options, as a program of the name `output`.
+    pub(super) fn compile_with(&self, name: &str, options: &[&str], output: &str) -> anyhow::Result<PathBuf> {
         need("gcc", &["gcc", "libc6-dev"]).map_err(anyhow::Error::msg)?;
-        let program = self.work.join(name);
+        let program = self.work.join(output);
         run(Command::new("gcc")
-            .args(["-O2", "-g", "-fomit-frame-pointer", "-Wall", "-pthread", "-o"])
+            .args(["-O2", "-g", "-fomit-frame-pointer", "-Wall", "-pthread"])
+            .args(options)
+            .arg("-o")
             .arg(&program)
             .arg(self.sources.join(name).with_extension("c")))?;
         Ok(program)

@@ -3,6 +3,7 @@
 //! * [`micro`]: one malloc+free pair in a tight loop, below short and long call stacks
 //! * [`programs`]: whole programs from the distribution
 //! * [`lossless`]: whether a tight loop overruns the tracer
+//! * [`scale`]: a thousand processes at once
 //! * [`reports`]: what it costs to read a large capture
 //!
 //! [`tracer`] starts and stops what traces, [`pair`] is the program of the tight loop, [`workload`] the whole
@@ -15,6 +16,7 @@ mod micro;
 mod pair;
 mod programs;
 mod reports;
+mod scale;
 mod stats;
 mod tracer;
 mod workload;
@@ -41,7 +43,7 @@ pub(crate) struct Args {
     /// Shorter measurements and fewer rounds, to see that it works.
     #[arg(long)]
     quick: bool,
-    /// How many rounds [default: 7 of micro, 3 of programs and reports; 2 with --quick].
+    /// How many rounds [default: 7 of micro, 3 of the others; 2 with --quick].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
 }
@@ -54,6 +56,8 @@ enum Part {
     Programs,
     /// Whether a tight loop of a minute overruns the tracer.
     Lossless,
+    /// A thousand processes at once: attach, memory, detach.
+    Scale,
     /// Every format of `report` on a capture of 50,000 sites and 1,000 intervals; needs no root.
     Reports,
 }
@@ -75,6 +79,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if wanted(Part::Lossless) {
         results.insert("lossless".to_owned(), lossless::run(&lab)?);
+    }
+    if wanted(Part::Scale) {
+        results.insert("scale".to_owned(), scale::run(&lab, rounds(3))?);
     }
     if wanted(Part::Reports) {
         results.insert("reports".to_owned(), reports::run(&lab, rounds(3))?);

@@ -104,6 +104,18 @@ pub(super) fn attach(tool: Tool, lab: &Lab, pid: u32, capture: &Path) -> anyhow:
     Ok(Some(running))
 }
 
+/// Records many processes at once.
+pub(super) fn attach_to_many(lab: &Lab, pids: &[u32], capture: &Path) -> anyhow::Result<Running> {
+    let mut command = Command::new(&lab.alloctrace);
+    command.args(["record", "--force", "-o"]).arg(capture);
+    for pid in pids {
+        command.args(["-p", &pid.to_string()]);
+    }
+    let mut running = Running::start(&mut command, lab.work.join("tracer.log"))?;
+    running.until_log_says(READY)?;
+    Ok(running)
+}
+
 const READY: &str = "alloctrace: ready";
 const BPFTRACE_READY: &str = "bench: live";
 
@@ -239,6 +251,36 @@ impl Running {
         stat(self.child.id()).is_some_and(|it| it.state != 'Z')
     }
 
+    /// Seconds from its start until it was ready.
+    pub(super) fn ready_s(&self) -> Option<f64> {
+        self.ready_s
+    }
+
+    pub(super) fn rss_mib(&self) -> Option<f64> {
+        kib_in_status(self.child.id(), "VmRSS:").map(|it| it as f64 / 1024.0)
+    }
+
+    /// What its maps take of the kernel's memory.
+    pub(super) fn maps_mib(&self) -> f64 {
+        let files = fs::read_dir(format!("/proc/{}/fdinfo", self.child.id())).into_iter().flatten();
+        let texts = files.filter_map(|it| fs::read_to_string(it.ok()?.path()).ok());
+        let bytes = |text: String| {
+            text.contains("map_type:").then(|| {
+                text.lines().find_map(|it| it.strip_prefix("memlock:")?.trim().parse::<u64>().ok())
+            })?
+        };
+        texts.filter_map(bytes).sum::<u64>() as f64 / (1 << 20) as f64
+    }
+
+    /// Ends it without a chance to tidy up. Returns the seconds until it was gone, and with it everything it had
+    /// in the kernel.
+    pub(super) fn kill(mut self) -> anyhow::Result<f64> {
+        let start = Instant::now();
+        self.child.kill().context("kill the tracer")?;
+        self.child.wait()?;
+        Ok(start.elapsed().as_secs_f64())
+    }
+
     /// As Ctrl-C does, and waits for the end.
     pub(super) fn stop(mut self) -> anyhow::Result<Usage> {
         ensure!(self.is_running(), "the tracer ended before it was told to:\n{}", self.log_text());
@@ -304,8 +346,12 @@ pub(super) fn cpu_s(pid: u32) -> Option<f64> {
 }
 
 fn max_rss_kib(pid: u32) -> Option<u64> {
+    kib_in_status(pid, "VmHWM:")
+}
+
+fn kib_in_status(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|it| it.strip_prefix("VmHWM:"))?.trim().strip_suffix(" kB")?.parse().ok()
+    status.lines().find_map(|it| it.strip_prefix(field))?.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 #[cfg(test)]
