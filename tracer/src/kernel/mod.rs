@@ -126,7 +126,8 @@ impl Kernel {
     fn attach(settings: &Settings, mut objects: Objects) -> anyhow::Result<Self> {
         tracefs::ensure_mounted()?;
         let mut ebpf = load::load(objects.sizes(settings.ring_bytes), settings.follow)?;
-        let links = if settings.follow { Links::Multi } else { Links::Single };
+        let scopes = scopes(settings);
+        let links = if scopes == [Scope::Everyone] { Links::Multi } else { Links::Single };
         let multi = load::load_programs(&mut ebpf, links)?;
         let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
         let ring = RingBuf::try_from(ebpf.take_map("RING").context("map RING")?)?;
@@ -136,11 +137,6 @@ impl Kernel {
         objects.connect(&mut ebpf, &mut counted)?;
 
         let mut probes = Probes::new(settings.programs, multi);
-        let scopes = match &settings.target {
-            _ if settings.follow => vec![Scope::Everyone],
-            Target::Processes(tgids) => tgids.iter().map(|it| Scope::Process(*it)).collect(),
-            Target::Launched { tgid, .. } => vec![Scope::Process(*tgid)],
-        };
         for scope in &scopes {
             for (number, object) in objects.iter() {
                 let failed = probes.attach_object(&mut ebpf, number, object, *scope);
@@ -293,6 +289,18 @@ impl State {
             }
             _ => self.counted.add(Loss::MalformedRecords, 1),
         }
+    }
+}
+
+/// Whose breakpoints are wanted. With links for each process a call walks those of all processes, 6 to 25 ns each, so that
+/// beyond some tens of them it is cheaper that everybody who maps the file has the breakpoints.
+fn scopes(settings: &Settings) -> Vec<Scope> {
+    const MOST_SCOPES: usize = 30;
+    match &settings.target {
+        _ if settings.follow => vec![Scope::Everyone],
+        Target::Processes(tgids) if tgids.len() > MOST_SCOPES => vec![Scope::Everyone],
+        Target::Processes(tgids) => tgids.iter().map(|it| Scope::Process(*it)).collect(),
+        Target::Launched { tgid, .. } => vec![Scope::Process(*tgid)],
     }
 }
 
