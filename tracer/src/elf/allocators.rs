@@ -4,6 +4,8 @@
 //! libc), and the libraries of jemalloc, tcmalloc and mimalloc all do, and so does a program that is
 //! linked statically with any of them. An object that only wraps one of the two is left alone.
 
+use std::borrow::Cow;
+
 use tracer_ebpf::call::{Cookie, Roles, Via};
 
 use super::{
@@ -53,14 +55,14 @@ const TABLE: &[Known] = &[
 /// An allocator function in an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub via: Via,
     pub role: Role,
     /// Of its first instruction.
     pub file_offset: u64,
     pub site: Site,
-    /// The allocator is glibc's, which frees a thread's cache when the thread ends.
-    has_thread_cache: bool,
+    /// What its probes are told beyond the function and its arguments.
+    pub(super) traits: Traits,
 }
 
 impl Function {
@@ -72,9 +74,17 @@ impl Function {
     /// What its probes are told. It belongs to the site, where arguments may lie elsewhere than at
     /// the entry.
     pub fn cookie(&self) -> Cookie {
-        let cookie = Cookie::new(self.via, self.site.roles);
-        if self.has_thread_cache { cookie.with_thread_cache() } else { cookie }
+        let Traits(traits) = self.traits;
+        Cookie(Cookie::new(self.via, self.site.roles).0 | traits.0)
     }
+}
+
+/// The flags and the fixed size of a [`Cookie`] that is otherwise empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Traits(pub(super) Cookie);
+
+impl Traits {
+    pub(super) const NONE: Self = Self(Cookie(0));
 }
 
 /// Bytes that are looked at of a function that does not state its size.
@@ -85,7 +95,9 @@ const UNKNOWN_SIZE_BYTES: u64 = 64;
 pub fn find(image: &Image<'_>) -> Vec<Function> {
     let symbols = image.functions();
     // In each glibc since 2.1, and in no other C library.
-    let has_thread_cache = symbols.iter().any(|it| it.name == b"gnu_get_libc_version");
+    let is_glibc = symbols.iter().any(|it| it.name == b"gnu_get_libc_version");
+    // It frees a thread's cache when the thread ends.
+    let traits = if is_glibc { Traits(Cookie(0).with_thread_cache()) } else { Traits::NONE };
     let mut found: Vec<(usize, Function)> = symbols
         .into_iter()
         .filter_map(|symbol| {
@@ -97,7 +109,7 @@ pub fn find(image: &Image<'_>) -> Vec<Function> {
             let code = &code[..code.len().min(usize::try_from(size).ok()?)];
             let site = site::choose(code, Needs { roles, non_null: role == Role::Free });
             let file_offset = image.file_offset(symbol.address)?;
-            Some((index, Function { name, via, role, file_offset, site, has_thread_cache }))
+            Some((index, Function { name: name.into(), via, role, file_offset, site, traits }))
         })
         .collect();
 

@@ -104,8 +104,9 @@ fn section_headers_are_not_needed() {
     assert_eq!(image.build_id(), bare.build_id());
     assert_eq!(image.needed(), bare.needed());
     assert_eq!(image.interpreter(), bare.interpreter());
-    let offsets =
-        |image| allocators::find(image).iter().map(|it| (it.name, it.file_offset)).collect::<Vec<_>>();
+    let offsets = |image| {
+        allocators::find(image).iter().map(|it| (it.name.clone(), it.file_offset)).collect::<Vec<_>>()
+    };
     assert_eq!(offsets(&image), offsets(&bare));
 }
 

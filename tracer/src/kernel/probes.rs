@@ -74,7 +74,7 @@ impl Placed {
     fn new(object: &Object, function: &Function) -> Self {
         Self {
             path: object.path.clone(),
-            function: function.name.to_owned(),
+            function: function.name.to_string(),
             offset: function.site_offset(),
             instruction: function.site.instruction.clone(),
             single_step: function.site.is_single_step(),
