@@ -33,6 +33,13 @@ pub enum Via {
 /// The code of the first function that the user named.
 const FIRST_CUSTOM: u8 = 0x80;
 
+/// Functions that the user may name: what a command line can still say, and a number fits into [`Via::code`] many times.
+pub const MAX_CUSTOM: usize = 16;
+
+/// Set in the addresses of the blocks of a user's own pools. The first block of a slab lies where the slab lies that
+/// malloc gave: the two must not look like one. User addresses have at most 56 bits.
+pub const POOL_BLOCK: u64 = 1 << 62;
+
 impl Via {
     /// All but those that the user names.
     pub const ALL: [Self; 19] = [
@@ -130,6 +137,8 @@ const THREAD_CACHE: u64 = 1 << 24;
 const ENCLOSING: u64 = 1 << 25;
 /// The function returns a size and leaves the block where it is.
 const RESULT_IS_SIZE: u64 = 1 << 26;
+/// The function takes a block back, and its return is looked at only to know where it ends.
+const TAKES_BACK: u64 = 1 << 27;
 
 impl Cookie {
     pub const fn new(via: Via, roles: Roles) -> Self {
@@ -175,6 +184,22 @@ impl Cookie {
     #[inline(always)]
     pub fn returns_size(self) -> bool {
         self.0 & RESULT_IS_SIZE != 0
+    }
+
+    pub const fn taking_back(self) -> Self {
+        Self(self.0 | TAKES_BACK)
+    }
+
+    /// Whether the function takes a block back, so that its result says nothing.
+    #[inline(always)]
+    pub fn takes_back(self) -> bool {
+        self.0 & TAKES_BACK != 0
+    }
+
+    /// What a block at `address` is called: the same, but for blocks of a pool.
+    #[inline(always)]
+    pub fn block(self, address: u64) -> u64 {
+        if self.via() >= FIRST_CUSTOM && address != 0 { address | POOL_BLOCK } else { address }
     }
 
     pub const fn with_fixed_size(self, bytes: u32) -> Self {
@@ -231,10 +256,20 @@ mod tests {
         assert_eq!((cookie.size(), cookie.count(), cookie.old(), cookie.out()), (2, 3, 1, 6));
         assert_eq!(Via::from_code(cookie.via()), Some(Via::Realloc));
         assert!(!cookie.has_thread_cache() && !cookie.is_enclosing() && !cookie.returns_size());
+        assert!(!cookie.takes_back() && cookie.taking_back().takes_back());
         assert_eq!(cookie.fixed_size_bytes(), 0);
         let flagged = cookie.with_thread_cache().enclosing().with_size_result().with_fixed_size(u32::MAX);
         assert!(flagged.has_thread_cache() && flagged.is_enclosing() && flagged.returns_size());
         assert_eq!((flagged.fixed_size_bytes(), flagged.out(), flagged.via()), (u32::MAX, 6, cookie.via()));
+    }
+
+    #[test]
+    fn a_block_of_a_pool_is_none_of_malloc() {
+        let of = |via| Cookie::new(via, Roles::default());
+        assert_eq!(of(Via::Malloc).block(0x1000), 0x1000);
+        assert_eq!(of(Via::Custom(0)).block(0x1000), 0x1000 | POOL_BLOCK);
+        assert_eq!(of(Via::Custom(15)).block(0x1000), of(Via::Custom(0)).block(0x1000));
+        assert_eq!(of(Via::Custom(0)).block(0), 0, "NULL is no block");
     }
 
     #[test]

@@ -37,6 +37,13 @@ fn leave(ctx: RetProbeContext) -> u32 {
     0
 }
 
+/// An allocating function that must have no return probe is at one of its exits.
+#[uprobe]
+fn leave_at_exit(ctx: ProbeContext) -> u32 {
+    call::leave_at_exit(&ctx);
+    0
+}
+
 /// A freeing function was entered.
 #[uprobe]
 fn free(ctx: ProbeContext) -> u32 {

@@ -17,6 +17,8 @@ pub(crate) struct Thread {
     pub(crate) in_call: u32,
     /// The stack pointer at the call's entry: where its return address lies.
     pub(crate) sp: u64,
+    /// The call's return address, if other calls inside belong to it.
+    pub(crate) caller: u64,
     pub(crate) cookie: u64,
     pub(crate) size_bytes: u64,
     /// The block to resize, or the place for the result.

@@ -57,14 +57,21 @@ pub(crate) fn result(ctx: &RetProbeContext) -> u64 {
     ctx.ret()
 }
 
-/// The first four arguments of a function, by the System V calling convention.
+/// The value that a function is about to return, at its `ret`.
+#[inline(always)]
+pub(crate) fn result_at_exit(ctx: &ProbeContext) -> u64 {
+    // SAFETY: the context of a uprobe is a `pt_regs`.
+    unsafe { (*ctx.regs).rax }
+}
+
+/// The first six arguments of a function, by the System V calling convention.
 #[derive(Clone, Copy)]
-pub(crate) struct Arguments([u64; 4]);
+pub(crate) struct Arguments([u64; 6]);
 
 impl Arguments {
     #[inline(always)]
     pub(crate) fn of(ctx: &ProbeContext) -> Self {
-        // Volatile: the compiler would otherwise compute one of four addresses, and the verifier allows
+        // Volatile: the compiler would otherwise compute one of six addresses, and the verifier allows
         // only constant ones in a context.
         //
         // SAFETY: the context of a uprobe is a `pt_regs`.
@@ -76,6 +83,8 @@ impl Arguments {
                 &raw const (*ctx.regs).rsi,
                 &raw const (*ctx.regs).rdx,
                 &raw const (*ctx.regs).rcx,
+                &raw const (*ctx.regs).r8,
+                &raw const (*ctx.regs).r9,
             ]
         };
         Self(regs.map(read))
@@ -84,12 +93,14 @@ impl Arguments {
     /// The argument at `position`, counted from 1; 0 for "none".
     #[inline(always)]
     pub(crate) fn at(self, position: u8) -> u64 {
-        let [first, second, third, fourth] = self.0;
+        let [first, second, third, fourth, fifth, sixth] = self.0;
         match position {
             1 => first,
             2 => second,
             3 => third,
             4 => fourth,
+            5 => fifth,
+            6 => sixth,
             _ => 0,
         }
     }
