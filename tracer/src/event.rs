@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-pub use tracer_ebpf::{call::Via, loss::Loss, record::Frame, unwind::Stop};
+pub use tracer_ebpf::{
+    call::{POOL_BLOCK, Via},
+    loss::Loss,
+    record::Frame,
+    unwind::Stop,
+};
 
 /// A process of this run: (pid, start time), numbered by the tracer and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +67,7 @@ pub enum Event {
     Realloc {
         process: ProcessId,
         time_ns: u64,
+        via: Via,
         old_address: u64,
         address: u64,
         size_bytes: u64,

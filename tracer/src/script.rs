@@ -105,6 +105,7 @@ impl<'a> Line<'a> {
             "realloc" => Event::Realloc {
                 process,
                 time_ns,
+                via: Via::Realloc,
                 old_address: self.address(),
                 address: self.address(),
                 size_bytes: self.size(),
@@ -262,6 +263,7 @@ mod tests {
             Event::Realloc {
                 process,
                 time_ns: 1_000_000,
+                via: Via::Realloc,
                 old_address: 0x1000,
                 address: 0x2000,
                 size_bytes: 1024,

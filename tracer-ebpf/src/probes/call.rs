@@ -15,7 +15,7 @@ use tracer_ebpf::{
 
 use crate::{
     emit::{Wake, count, emit, head, now_ns},
-    thread::{self, Thread},
+    thread::{self, IN_CALL, MAY_HAVE_LEFT, NOT_IN_CALL, Thread},
     user, walk,
 };
 
@@ -27,7 +27,7 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     if is_inside(thread, regs.sp) {
         return None;
     }
-    if thread.in_call == 1 {
+    if thread.in_call == IN_CALL && !Cookie(thread.cookie).is_enclosing() {
         // The frame of that call is gone, and no return was seen.
         count(Loss::StaleCalls);
     }
@@ -55,21 +55,22 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
         }
         None => 0,
     };
-    thread.in_call = 1;
+    thread.in_call = IN_CALL;
     Some(())
 }
 
 /// Whether something at stack pointer `sp` belongs to the call in progress: it is deeper, or was jumped to.
 #[inline(always)]
 fn is_inside(thread: &mut Thread, sp: u64) -> bool {
-    if thread.in_call == 0 || has_lost_its_frame(thread) {
+    if thread.in_call != IN_CALL || has_lost_its_frame(thread) {
         return false;
     }
     thread.is_inside_call(sp) || is_tail_call(sp)
 }
 
-/// Whether an exception has ended an enclosing call. All that happens deeper would seem to be inside of it for ever, so
-/// its return address is looked at: that, or the kernel's trampoline, is there as long as the call goes on.
+/// Whether an enclosing call has ended without a return. All that happens deeper would seem to be inside of it for ever,
+/// so its return address is looked at: that, or the kernel's trampoline, is there as long as the call goes on. Nothing is
+/// lost, since such a call has handed out nothing.
 #[inline(always)]
 fn has_lost_its_frame(thread: &mut Thread) -> bool {
     if !Cookie(thread.cookie).is_enclosing() || is_tail_call(thread.sp) {
@@ -77,10 +78,19 @@ fn has_lost_its_frame(thread: &mut Thread) -> bool {
     }
     let is_gone = user::word(thread.sp).is_none_or(|it| it != thread.caller);
     if is_gone {
-        thread.in_call = 0;
-        count(Loss::StaleCalls);
+        thread.in_call = NOT_IN_CALL;
     }
     is_gone
+}
+
+/// An exception is raised. Most leave the call in progress, whose frame then stays as it was until others write over it.
+#[inline(always)]
+pub(crate) fn raise(ctx: &ProbeContext) -> Option<()> {
+    let thread = thread::current()?;
+    if Cookie(thread.cookie).is_enclosing() && thread.is_inside_call(user::at_entry(ctx).sp) {
+        thread.in_call = MAY_HAVE_LEFT;
+    }
+    Some(())
 }
 
 /// Whether the probed function was jumped to by one that is being traced, as glibc's `realloc` does with
@@ -109,10 +119,10 @@ pub(crate) fn leave_at_exit(ctx: &ProbeContext) -> Option<()> {
 #[inline(always)]
 fn end(sp: u64, result: u64) -> Option<()> {
     let thread = thread::current()?;
-    if thread.in_call == 0 || sp != thread.sp {
+    if thread.in_call == NOT_IN_CALL || sp != thread.sp {
         return None;
     }
-    thread.in_call = 0;
+    thread.in_call = NOT_IN_CALL;
     let cookie = Cookie(thread.cookie);
     if cookie.takes_back() {
         return None;
@@ -170,7 +180,7 @@ pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
         thread.cookie = cookie.0;
         thread.sp = regs.sp;
         thread.caller = user::word(regs.sp).unwrap_or(0);
-        thread.in_call = 1;
+        thread.in_call = IN_CALL;
     }
     let (_, tid) = user::current_ids();
     let head = head(Kind::Free, thread.process, 0, tid as u8);

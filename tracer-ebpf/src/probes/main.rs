@@ -44,6 +44,13 @@ fn leave_at_exit(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// The unwinder is told to raise an exception.
+#[uprobe]
+fn raise(ctx: ProbeContext) -> u32 {
+    call::raise(&ctx);
+    0
+}
+
 /// A freeing function was entered.
 #[uprobe]
 fn free(ctx: ProbeContext) -> u32 {

@@ -5,14 +5,16 @@ use super::{
     rows::{CohortRow, EndedRow, SiteRow},
 };
 use crate::{
-    event::ProcessId,
+    event::{ProcessId, Via},
     interval::{Cohort, Ended, Interval, ProcessState, SiteState},
 };
 
 /// The moment from which a recording counts its seconds; with it, states become rows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Epoch {
     pub started_ns: u64,
+    /// What the user calls the functions of his own pools, by the number in [`Via::Custom`].
+    pub pools: Vec<String>,
 }
 
 impl Epoch {
@@ -41,7 +43,7 @@ impl Epoch {
             site: site.id.0,
             process: site.process.0,
             kind: site.kind.name().to_owned(),
-            via: site.via.name().to_owned(),
+            via: self.via(site.via).to_owned(),
             stack: site.stack.0,
             allocated_bytes: site.allocated.bytes,
             allocated_blocks: site.allocated.blocks,
@@ -50,6 +52,13 @@ impl Epoch {
             peak_bytes: site.peak_bytes,
             reused_bytes: site.reused_bytes,
             cohorts: site.cohorts.iter().map(|it| self.cohort_row(it)).collect(),
+        }
+    }
+
+    fn via(&self, via: Via) -> &str {
+        match via {
+            Via::Custom(number) => self.pools.get(usize::from(number)).map_or(via.name(), String::as_str),
+            known => known.name(),
         }
     }
 

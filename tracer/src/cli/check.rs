@@ -17,7 +17,7 @@ use super::{
     exit::Failure,
     record, report,
     settings::{self, TargetArgs},
-    tracing::TracingArgs,
+    tracing::{PoolArgs, TracingArgs},
 };
 use crate::{
     check::{self, Budget, Case, Format, Options, Outcome, Rate, Rules, Status, Suppressions},
@@ -61,7 +61,7 @@ pub(super) struct Args {
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
     pid: Vec<u32>,
     /// Judge a capture that was recorded before.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "interval", "keep_capture", "no_follow"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "interval", "keep_capture", "no_follow", "alloc", "free"])]
     capture: Option<PathBuf>,
     /// Start a command and trace it and its children from their first instruction on. If it fails, so does the check.
     #[arg(last = true, value_name = "COMMAND")]
@@ -111,6 +111,8 @@ pub(super) struct Args {
     no_follow: bool,
     #[command(flatten, next_help_heading = "Budgets")]
     budgets: BudgetArgs,
+    #[command(flatten)]
+    pools: PoolArgs,
 }
 
 /// Direct mappings do not count, only the heap does, but for RSS.
@@ -253,6 +255,7 @@ fn record_args(args: &Args, capture: &Capture) -> record::Args {
             target: TargetArgs { pid: args.pid.clone(), command: args.command.clone() },
             no_follow: args.no_follow,
             ring: 64 << 20,
+            pools: args.pools.clone(),
         },
         output: Some(capture.path.clone()),
         force: !capture.is_temporary,

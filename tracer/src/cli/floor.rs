@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{exit::Failure, tracing::runtime};
-use crate::kernel::{Kernel, Programs, Settings, Target};
+use crate::{
+    elf::pools::Pools,
+    kernel::{Kernel, Programs, Settings, Target},
+};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -19,7 +22,13 @@ const RING_BYTES: u32 = 4096;
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     runtime()?.block_on(async {
         let target = Target::Processes(vec![args.pid]);
-        let settings = Settings { target, follow: false, ring_bytes: RING_BYTES, programs: Programs::Floor };
+        let settings = Settings {
+            target,
+            follow: false,
+            ring_bytes: RING_BYTES,
+            programs: Programs::Floor,
+            pools: Pools::default(),
+        };
         let kernel = Kernel::start(&settings)?;
         eprintln!("alloctrace: ready");
         signal(SignalKind::interrupt())?.recv().await;

@@ -14,11 +14,11 @@ use super::{
     exit::Failure,
     report,
     settings::{self, TargetArgs},
-    tracing::{TracingArgs, runtime},
+    tracing::{self, PoolArgs, TracingArgs, runtime},
 };
 use crate::{
     capture::Writer,
-    kernel::{Kernel, Streams},
+    kernel::Streams,
     live::{self, About, Options, Recorder, Run, Signals},
     profile::trust::Grade,
 };
@@ -76,6 +76,7 @@ pub(super) fn demo(tgid: u32, duration: Duration) -> Result<PathBuf, Failure> {
             target: TargetArgs { pid: vec![tgid], command: Vec::new() },
             no_follow: true,
             ring: 64 << 20,
+            pools: PoolArgs::default(),
         },
         output: None,
         force: false,
@@ -121,11 +122,11 @@ pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Fail
         // Before anything is attached, so that a signal never ends us without a word.
         let mut signals = Signals::new()?;
         let output = Output::create(&path, args.force)?;
-        let kernel = match Kernel::start(&prepared.settings) {
+        let kernel = match tracing::start(&prepared.settings) {
             Ok(kernel) => kernel,
             Err(error) => {
                 output.remove();
-                return Err(error.into());
+                return Err(error);
             }
         };
         let about = About {
@@ -133,6 +134,7 @@ pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Fail
             target: prepared.description,
             interval: args.interval,
             started_ns: crate::kernel::now_ns(),
+            pools: prepared.settings.pools.names(),
         };
         output.empty()?;
         let purpose = format!("write the capture {}", path.display());

@@ -16,10 +16,10 @@ use super::{
     exit::Failure,
     report::SortName,
     settings,
-    tracing::{TracingArgs, runtime},
+    tracing::{self, TracingArgs, runtime},
 };
 use crate::{
-    kernel::{Kernel, Streams},
+    kernel::Streams,
     live::{About, Ending, Ends, Onlooker, Options, Recorder, Run, Saving, Signals, Style},
     view::View,
 };
@@ -105,12 +105,13 @@ async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Fa
     let is_screen = matches!(style, Style::Screen { .. });
     // Before anything is attached, so that a signal never ends us without a word.
     let mut signals = Signals::new()?;
-    let kernel = Kernel::start(&prepared.settings)?;
+    let kernel = tracing::start(&prepared.settings)?;
     let about = About {
         started: jiff::Timestamp::now().to_string(),
         target: prepared.description,
         interval: args.interval,
         started_ns: crate::kernel::now_ns(),
+        pools: prepared.settings.pools.names(),
     };
     eprintln!("alloctrace: ready");
     if is_screen && std::io::stderr().is_terminal() {

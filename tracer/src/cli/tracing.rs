@@ -8,7 +8,11 @@ use super::{
     exit::Failure,
     settings::{self, TargetArgs},
 };
-use crate::kernel::{Launched, Programs, Settings, Streams, Target, process};
+use crate::{
+    elf::pools::{Pools, Spec},
+    kernel::{Kernel, Launched, Programs, Settings, Streams, Target, process},
+    report::escape::printable,
+};
 
 /// Whom to trace, and how.
 #[derive(Args)]
@@ -25,6 +29,43 @@ pub(super) struct TracingArgs {
     /// Memory for events on their way to us; a power of two.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = ring_size)]
     pub(super) ring: u32,
+    #[command(flatten)]
+    pub(super) pools: PoolArgs,
+}
+
+/// Allocators that are the target's own.
+#[derive(Args, Clone, Default)]
+#[command(next_help_heading = "Own pools")]
+pub(super) struct PoolArgs {
+    /// Count what this function of the target hands out, as 'pool_get:size=arg1,ptr=ret'; repeat for several.
+    ///
+    /// [FILE!]FUNCTION:ROLE=WHERE,... with the roles size=argN or size=NUMBER (blocks of one size), count=argN (times
+    /// size), ptr=ret (the default) or ptr=*argN (stored there; the function returns 0), old=argN (as of realloc).
+    /// Arguments count from arg0 to arg5; a method's `this` is arg0. FUNCTION is a name as reports show it or the
+    /// linker's; FILE, the end of a path, may be one that is loaded later.
+    ///
+    /// What the function allocates inside belongs to its blocks. A C++ or Rust function is probed so that exceptions
+    /// pass, or refused; do not give a C function through which exceptions of others pass.
+    #[arg(long, value_name = "SPEC", value_parser = Spec::alloc)]
+    pub(super) alloc: Vec<Spec>,
+    /// Count what this function of the target takes back, as 'pool_put:ptr=arg0'; repeat for several.
+    #[arg(long, value_name = "SPEC", value_parser = Spec::free)]
+    pub(super) free: Vec<Spec>,
+}
+
+impl PoolArgs {
+    pub(super) fn pools(&self) -> Result<Pools, Failure> {
+        Pools::new(&self.alloc, &self.free).map_err(Failure::usage)
+    }
+}
+
+/// Begins to trace, and says what the user should know before.
+pub(super) fn start(settings: &Settings) -> Result<Kernel, Failure> {
+    let kernel = Kernel::start(settings)?;
+    for note in kernel.notes() {
+        eprintln!("alloctrace: {}", printable(&note));
+    }
+    Ok(kernel)
 }
 
 /// A target that is there. A launched one waits until its gate opens, and leaves if we do.
@@ -41,6 +82,7 @@ pub(super) struct Prepared {
 impl TracingArgs {
     /// `streams` are those of a launched command.
     pub(super) fn prepare(&self, streams: Streams<'_>) -> Result<Prepared, Failure> {
+        let pools = self.pools.pools()?;
         let command = &self.target.command;
         let (target, launched, name, tgid) = match &command[..] {
             [] => {
@@ -61,7 +103,7 @@ impl TracingArgs {
                 "children are followed: other processes with the same C library pay for the traps too"
             );
         }
-        let settings = Settings { target, follow, ring_bytes: self.ring, programs: Programs::Trace };
+        let settings = Settings { target, follow, ring_bytes: self.ring, programs: Programs::Trace, pools };
         Ok(Prepared { settings, launched, name, tgid, description: self.target.describe() })
     }
 }

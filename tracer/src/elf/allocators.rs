@@ -61,6 +61,8 @@ pub struct Function {
     /// Of its first instruction.
     pub file_offset: u64,
     pub site: Site,
+    /// Its `ret` instructions, from its first; empty if a return probe may be placed.
+    pub exits: Vec<u32>,
     /// What its probes are told beyond the function and its arguments.
     pub(super) traits: Traits,
 }
@@ -69,6 +71,11 @@ impl Function {
     /// Where in the file its probes go.
     pub fn site_offset(&self) -> u64 {
         self.file_offset + u64::from(self.site.offset)
+    }
+
+    /// Whether its end is looked at: for its result, or to know what happens inside.
+    pub fn has_end(&self) -> bool {
+        self.role == Role::Alloc || self.cookie().is_enclosing()
     }
 
     /// What its probes are told. It belongs to the site, where arguments may lie elsewhere than at
@@ -109,7 +116,10 @@ pub fn find(image: &Image<'_>) -> Vec<Function> {
             let code = &code[..code.len().min(usize::try_from(size).ok()?)];
             let site = site::choose(code, Needs { roles, non_null: role == Role::Free });
             let file_offset = image.file_offset(symbol.address)?;
-            Some((index, Function { name: name.into(), via, role, file_offset, site, traits }))
+            Some((
+                index,
+                Function { name: name.into(), via, role, file_offset, site, exits: Vec::new(), traits },
+            ))
         })
         .collect();
 

@@ -8,7 +8,10 @@
 
 pub mod allocators;
 pub mod closure;
+pub mod demangle;
+mod exits;
 mod ld_cache;
+pub mod pools;
 pub mod site;
 
 use std::ops::Range;
@@ -207,6 +210,18 @@ impl<'data> Image<'data> {
         let named = [&b".go.buildinfo"[..], b".note.go.buildid"];
         named.iter().any(|it| self.sections.section_by_name(LE, it).is_some())
             || self.note(elf::ELF_NOTE_GO, elf::NT_GO_BUILD_ID).is_some()
+    }
+
+    /// Whether exceptions pass through functions of this object that do something about them: an entry of the unwinding
+    /// data then begins with an augmentation that names a personality (`P`; Linux Standard Base 5, 10.6.1.1.1).
+    pub fn handles_exceptions(&self) -> bool {
+        let data = self.eh_frame().map_or(&[][..], |it| it.data);
+        data.windows(3).any(|it| it == b"zPL" || it == b"zPR")
+    }
+
+    /// Whether it has the full table of its functions, and not only those that others can ask for.
+    pub fn has_symbol_table(&self) -> bool {
+        !self.section_symbols(elf::SHT_SYMTAB).0.is_empty()
     }
 
     /// The program that the kernel starts in its stead: the dynamic loader.

@@ -25,8 +25,9 @@ use tracer_ebpf::call::Roles;
 /// it branches: the first jump of its `free` is the tenth.
 const SEARCH_INSTRUCTIONS: usize = 16;
 
-/// How arguments are passed (System V ABI for x86-64, 3.2.3), as far as allocators use it.
-const ARGUMENTS: [Register; 4] = [Register::RDI, Register::RSI, Register::RDX, Register::RCX];
+/// How arguments are passed (System V ABI for x86-64, 3.2.3).
+const ARGUMENTS: [Register; 6] =
+    [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 
 /// What the probe is to be told at its site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +128,7 @@ struct StackMoved;
 
 impl Arguments {
     fn at_entry() -> Self {
-        Self { held: [1, 2, 3, 4], info: InstructionInfoFactory::new() }
+        Self { held: [1, 2, 3, 4, 5, 6], info: InstructionInfoFactory::new() }
     }
 
     fn held_by(&self, register: Register) -> u8 {

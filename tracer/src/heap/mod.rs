@@ -75,9 +75,14 @@ impl Heap {
             Event::EmptyCache { process, time_ns, thread, since_ns } => {
                 self.with(process, time_ns, |it, _| it.empty_cache(thread, since_ns));
             }
-            Event::Realloc { process, time_ns, old_address, address, size_bytes, stack, started_ns } => {
+            Event::Realloc { process, time_ns, via, old_address, address, size_bytes, stack, started_ns } => {
                 self.with(process, time_ns, |it, cx| {
-                    it.realloc(old_address, started_ns, address, size_bytes, stack, cx);
+                    if old_address != 0 {
+                        it.give_up(old_address, started_ns);
+                    }
+                    if address != 0 {
+                        it.alloc(address, size_bytes, via, stack, cx);
+                    }
                 });
             }
             Event::Stack { key, stop, ref frames } => {

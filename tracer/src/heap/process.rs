@@ -220,23 +220,13 @@ impl Process {
         }
     }
 
-    pub(super) fn realloc(
-        &mut self,
-        old_address: u64,
-        started_ns: u64,
-        address: u64,
-        size_bytes: u64,
-        stack: StackKey,
-        cx: &mut Context,
-    ) {
-        if old_address != 0 && !self.claim(old_address, started_ns) {
+    /// What a call like `realloc`, which began at `started_ns`, does to the block that it is given.
+    pub(super) fn give_up(&mut self, old_address: u64, started_ns: u64) {
+        if !self.claim(old_address, started_ns) {
             match self.blocks.remove(&old_address) {
                 Some(block) => self.close(block),
                 None => self.vacate(old_address),
             }
-        }
-        if address != 0 {
-            self.alloc(address, size_bytes, Via::Realloc, stack, cx);
         }
     }
 

@@ -9,6 +9,7 @@ pub mod doctor;
 mod error;
 pub mod launch;
 mod load;
+mod missing;
 mod multi;
 mod object;
 mod objects;
@@ -45,6 +46,7 @@ use self::{
     ring::Decoded,
 };
 use crate::{
+    elf::pools::Pools,
     event::{Event, Frame, ObjectId, ProcessId},
     interval::Losses,
 };
@@ -67,6 +69,8 @@ pub struct Settings {
     /// A power of two and a multiple of the page size.
     pub ring_bytes: u32,
     pub programs: Programs,
+    /// The user's own.
+    pub pools: Pools,
 }
 
 /// An executable file that frames refer to.
@@ -111,15 +115,18 @@ impl Kernel {
     /// If the target cannot be traced, or the kernel refuses.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
         raise_file_limit();
-        let mut objects = Objects::of(&settings.target)?;
+        let mut objects = Objects::of(&settings.target, &settings.pools)?;
         for _ in 0..STARTUP_TRIES {
-            if objects.check_targets().is_ok() || matches!(settings.target, Target::Launched { .. }) {
+            if objects.check_targets().and(objects.check_pools()).is_ok()
+                || matches!(settings.target, Target::Launched { .. })
+            {
                 break;
             }
             std::thread::sleep(STARTUP_PAUSE);
-            objects = Objects::of(&settings.target)?;
+            objects = Objects::of(&settings.target, &settings.pools)?;
         }
         objects.check_targets()?;
+        objects.check_pools()?;
         Self::attach(settings, objects).map_err(StartError::from_kernel)
     }
 
@@ -217,6 +224,11 @@ impl Kernel {
     pub fn allocators(&self) -> Vec<String> {
         let objects = self.state.objects.iter().filter(|(_, it)| !it.functions.is_empty());
         objects.map(|(_, it)| it.path.clone()).collect()
+    }
+
+    /// Functions of the user's pools that are waited for, and other things to be told before the tracing begins.
+    pub fn notes(&self) -> Vec<String> {
+        self.state.objects.pool_notes()
     }
 
     /// Objects met since the last call.

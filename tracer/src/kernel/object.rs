@@ -21,6 +21,7 @@ use crate::{
     elf::{
         Image,
         allocators::{self, Function},
+        pools::{self, Pools},
     },
     unwind,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Object {
     pub(crate) file: Option<Arc<File>>,
     /// Where to probe, if it is an allocator.
     pub(crate) functions: Vec<Function>,
+    /// File offsets of what raises exceptions, which may leave a function of the user's own pools.
+    pub(crate) raising: Vec<u64>,
     /// File offsets of the functions that are named `via` and not a caller: mmap and its relatives.
     syscall_wrappers: Vec<Range<u64>>,
     pub(crate) table: Option<unwind::Table>,
@@ -100,12 +103,34 @@ impl Object {
         Ok(Self {
             build_id: image.build_id(),
             functions: allocators::find(&image),
+            raising: Vec::new(),
             syscall_wrappers: image.function_ranges(&SYSCALL_WRAPPERS),
             table,
             is_go: image.is_go(),
             path,
             file,
         })
+    }
+
+    /// Adds those functions of the user's own pools that the file defines. Returns those that cannot be probed, by their
+    /// position, with the reason.
+    ///
+    /// # Errors
+    /// If the file cannot be read any more.
+    pub(crate) fn add_pools(&mut self, pools: &Pools) -> io::Result<Vec<(usize, String)>> {
+        let Some(bytes) = self.bytes()? else { return Ok(Vec::new()) };
+        let image = Image::parse(&bytes).map_err(io::Error::other)?;
+        let found = pools::find(&image, &self.path, pools);
+        // What the user says of a function holds.
+        self.functions.retain(|it| found.functions.iter().all(|own| own.file_offset != it.file_offset));
+        self.functions.extend(found.functions);
+        self.raising = found.raising;
+        Ok(found.problems)
+    }
+
+    /// The file as it is now; `None` for the vDSO.
+    pub(crate) fn bytes(&self) -> io::Result<Option<Vec<u8>>> {
+        self.held_path().map(fs::read).transpose()
     }
 
     /// A path by which the kernel and the symbolizer reach the held file itself.

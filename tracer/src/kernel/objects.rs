@@ -18,14 +18,19 @@ use tracer_ebpf::{
 use super::{
     Module, StartError, Target, launch,
     load::Sizes,
+    missing,
     object::Object,
     process::{self, CodeMapping},
     raw::{self, Mappings},
     tables::Tables,
 };
 use crate::{
-    elf::closure,
-    event::{Event, ObjectId, ProcessId, StackKey},
+    elf::{
+        allocators::{Function, Role},
+        closure,
+        pools::{Pools, Spec},
+    },
+    event::{Event, ObjectId, ProcessId, StackKey, Via},
     interval::Losses,
 };
 
@@ -46,6 +51,10 @@ pub(crate) struct Objects {
     targets: Vec<TargetFacts>,
     news: Vec<u32>,
     kernel: Option<KernelSide>,
+    /// The user's own.
+    pools: Pools,
+    /// Functions of them that cannot be probed: the position in `pools`, the file and the reason.
+    pool_problems: Vec<(usize, String, String)>,
 }
 
 /// Where the objects of one process lie.
@@ -72,8 +81,8 @@ impl Objects {
     ///
     /// # Errors
     /// If there is no such process or command, or it is closed to us.
-    pub(crate) fn of(target: &Target) -> Result<Self, StartError> {
-        let mut objects = Self::default();
+    pub(crate) fn of(target: &Target, pools: &Pools) -> Result<Self, StartError> {
+        let mut objects = Self { pools: pools.clone(), ..Self::default() };
         match target {
             Target::Processes(tgids) => {
                 for tgid in tgids {
@@ -139,25 +148,81 @@ impl Objects {
             if objects().any(|it| !it.functions.is_empty()) {
                 continue;
             }
-            let label = &target.label;
-            let why = if let Some(problem) = &target.problem {
-                format!("{label} cannot be traced: {problem}")
-            } else if objects().any(|it| it.is_go) {
-                format!(
-                    "{label} is a Go program without a C allocator: the Go runtime manages its heap by itself, and \
-                     there is no malloc to follow"
-                )
-            } else {
-                let looked_at: Vec<&str> = objects().map(|it| it.path.as_str()).collect();
-                format!(
-                    "{label} has no allocator that this tool knows: none of its files defines malloc and free \
-                     (looked at: {})",
-                    looked_at.join(", ")
-                )
+            let why = match &target.problem {
+                Some(problem) => format!("{} cannot be traced: {problem}", target.label),
+                None => missing::allocator(&target.label, &objects().collect::<Vec<_>>()),
             };
             return Err(StartError::UnsupportedTarget(why));
         }
         Ok(())
+    }
+
+    /// Refuses functions of the user's pools that are not there, or that must not be probed.
+    ///
+    /// # Errors
+    /// With the function, the files that were looked at, and names that are similar.
+    pub(crate) fn check_pools(&self) -> Result<(), StartError> {
+        for (number, spec) in self.pools.iter().enumerate() {
+            if let Some((_, path, why)) = self.pool_problems.iter().find(|(it, ..)| *it == number) {
+                return Err(StartError::UnsupportedTarget(format!("{spec} in {path}: {why}")));
+            }
+            if !self.defines(number) && !self.is_awaited(spec) {
+                let label = self.targets.iter().map(|it| it.label.as_str()).collect::<Vec<_>>().join(" and ");
+                let mut objects: Vec<(u32, &Object)> = self.iter().collect();
+                objects.sort_unstable_by_key(|(number, _)| *number);
+                let objects: Vec<&Object> = objects.into_iter().map(|(_, it)| it).collect();
+                return Err(StartError::UnsupportedTarget(missing::function(&label, spec, &objects)));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is said of the user's pools when tracing begins.
+    pub(crate) fn pool_notes(&self) -> Vec<String> {
+        let awaited = self
+            .pools
+            .iter()
+            .enumerate()
+            .filter(|(number, it)| !self.defines(*number) && self.is_awaited(it));
+        let mut notes: Vec<String> = awaited
+            .map(|(_, it)| {
+                format!("{it}: no such file is loaded yet; the function is traced as soon as it is")
+            })
+            .collect();
+        if !self.pools.is_empty() && self.pools.iter().all(|it| it.role == Role::Alloc) {
+            notes.push(
+                "--alloc without --free: what is given back is not seen, and everything looks live"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+
+    fn defines(&self, pool: usize) -> bool {
+        let is_it = |it: &Function| it.via == Via::Custom(pool as u8);
+        self.iter().any(|(_, object)| object.functions.iter().any(is_it))
+    }
+
+    /// A file that is named and not there yet may come, as a plugin does.
+    fn is_awaited(&self, spec: &Spec) -> bool {
+        spec.file.is_some() && !self.iter().any(|(_, it)| spec.is_for(&it.path))
+    }
+
+    /// To be called once for each object, when it is new.
+    fn add_pools<E>(&mut self, object: &mut Result<Object, E>) {
+        let Ok(object) = object else { return };
+        if self.pools.is_empty() {
+            return;
+        }
+        match object.add_pools(&self.pools) {
+            Ok(problems) => {
+                for (number, why) in problems {
+                    log::warn!("{}: {why}", object.path);
+                    self.pool_problems.push((number, object.path.clone(), why));
+                }
+            }
+            Err(error) => log::warn!("{}: {error}", object.path),
+        }
     }
 
     /// Room for what is known and for what may come.
@@ -217,10 +282,11 @@ impl Objects {
         (self.insert(mapping.key, object.map_err(|_| mapping.path.clone())), problem)
     }
 
-    fn insert(&mut self, key: ObjectKey, object: Result<Object, String>) -> u32 {
+    fn insert(&mut self, key: ObjectKey, mut object: Result<Object, String>) -> u32 {
         if let Some(number) = self.numbers.get(&key) {
             return *number;
         }
+        self.add_pools(&mut object);
         // Below the numbers that the kernel half gives; see `FIRST_KERNEL_OBJECT`.
         let number = self.numbers.len() as u32 + 1;
         self.numbers.insert(key, number);
@@ -244,7 +310,8 @@ impl Objects {
         let seen =
             process::code_mappings(tgid).ok().and_then(|it| it.into_iter().find(|it| it.start == start));
         let path = seen.map_or_else(|| format!("[inode {ino} of device {dev:#x}]"), |it| it.path);
-        let object = Object::of_mapping(tgid, &CodeMapping { path: path.clone(), ..mapping });
+        let mut object = Object::of_mapping(tgid, &CodeMapping { path: path.clone(), ..mapping });
+        self.add_pools(&mut object);
         if let Err(error) = &object {
             log::debug!("{path}: {error}");
             if self.objects.contains_key(&number) {

@@ -90,15 +90,39 @@ impl fmt::Display for Placed {
     }
 }
 
-/// What a function needs. The return first: an entry without a return would look like a call that never ends. At the same
-/// instruction, where the return address is still on top of the stack, so that one trap serves both.
-fn programs_of(programs: Programs, role: Role) -> &'static [&'static str] {
-    match (programs, role) {
-        (Programs::Trace, Role::Alloc) => &["leave", "enter"],
-        (Programs::Trace, Role::Free) => &["free"],
-        (Programs::Floor, Role::Alloc) => &["floor_leave", "floor_enter"],
-        (Programs::Floor, Role::Free) => &["floor_enter"],
-    }
+/// A program at a place in a file.
+struct Probe {
+    program: &'static str,
+    offset: u64,
+    cookie: u64,
+}
+
+/// Sees a function end without a return probe.
+const EXIT: &str = "leave_at_exit";
+
+/// The probes of a function. Its end comes first: an entry without a return would look like a call that never ends.
+/// A return probe goes to the same instruction, where the return address is still on top of the stack, so that one trap
+/// serves both.
+fn probes_of(programs: Programs, function: &Function) -> Vec<Probe> {
+    let is_trace = programs == Programs::Trace;
+    let cookie = function.cookie().0;
+    let begin = match function.role {
+        _ if !is_trace => "floor_enter",
+        Role::Alloc => "enter",
+        Role::Free => "free",
+    };
+    let exit = if is_trace { EXIT } else { begin };
+    let exits = function.exits.iter().map(|it| (exit, function.file_offset + u64::from(*it)));
+    let returns = function.has_end() && function.exits.is_empty();
+    let leave = if is_trace { "leave" } else { "floor_leave" };
+    let site = function.site_offset();
+    let ends = returns.then_some((leave, site)).into_iter().chain(exits);
+    ends.chain([(begin, site)]).map(|(program, offset)| Probe { program, offset, cookie }).collect()
+}
+
+/// Where the object raises exceptions.
+fn raising(object: &Object) -> impl Iterator<Item = Probe> {
+    object.raising.iter().map(|offset| Probe { program: "raise", offset: *offset, cookie: 0 })
 }
 
 /// The system calls, by the name of their tracepoints.
@@ -145,11 +169,11 @@ impl Probes {
         scope: Scope,
     ) -> u64 {
         let Some(path) = object.held_path() else { return 0 };
-        if object.functions.is_empty() || !self.done.insert((number, scope)) {
+        if object.functions.is_empty() && object.raising.is_empty() || !self.done.insert((number, scope)) {
             return 0;
         }
         if scope == Scope::Everyone {
-            match self.attach_together(&object.functions, &path) {
+            match self.attach_together(object, &path) {
                 Ok(true) => {
                     object.functions.iter().for_each(|it| log::debug!("probe: {}", Placed::new(object, it)));
                     return 0;
@@ -159,8 +183,15 @@ impl Probes {
             }
         }
         let mut failed = 0;
+        for probe in raising(object) {
+            if let Err(error) = self.attach_uprobe(ebpf, &probe, &path, scope) {
+                log::warn!("exceptions in {}: {error:#}", object.path);
+                failed += 1;
+            }
+        }
         for function in &object.functions {
-            match self.attach_function(ebpf, function, &path, scope) {
+            let mut probes = probes_of(self.programs, function).into_iter();
+            match probes.try_for_each(|it| self.attach_uprobe(ebpf, &it, &path, scope)) {
                 Ok(()) => log::debug!("probe: {}", Placed::new(object, function)),
                 Err(error) => {
                     log::warn!("{} in {}: {error:#}", function.name, object.path);
@@ -171,22 +202,20 @@ impl Probes {
         failed
     }
 
-    /// All functions of an object, one link for each program. False if there are no such links; an error means that
+    /// All probes of an object, one link for each program. False if there are no such links; an error means that
     /// none of the probes is there.
-    fn attach_together(&mut self, functions: &[Function], path: &str) -> Result<bool> {
+    fn attach_together(&mut self, object: &Object, path: &str) -> Result<bool> {
         let Some(multi) = &self.multi else { return Ok(false) };
         let mut wanted: Vec<(&str, Vec<Point>)> = Vec::new();
-        for function in functions {
-            let point = (function.site_offset(), function.cookie().0);
-            for program in programs_of(self.programs, function.role) {
-                match wanted.iter_mut().find(|(name, _)| name == program) {
-                    Some((_, points)) => points.push(point),
-                    None => wanted.push((program, vec![point])),
-                }
+        let probes = object.functions.iter().flat_map(|it| probes_of(self.programs, it));
+        for Probe { program, offset, cookie } in raising(object).chain(probes) {
+            match wanted.iter_mut().find(|(name, _)| *name == program) {
+                Some((_, points)) => points.push((offset, cookie)),
+                None => wanted.push((program, vec![(offset, cookie)])),
             }
         }
-        // The first function may be one that frees.
-        wanted.sort_by_key(|(program, _)| !multi.is_at_return(program));
+        // As for a single function; and the first may be one that frees.
+        wanted.sort_by_key(|(program, _)| !(multi.is_at_return(program) || *program == EXIT));
         let attach = |(program, points): (&str, Vec<Point>)| {
             multi
                 .attach(program, path, &points)
@@ -197,43 +226,24 @@ impl Probes {
         Ok(true)
     }
 
-    fn attach_function(
-        &mut self,
-        ebpf: &mut Ebpf,
-        function: &Function,
-        path: &str,
-        scope: Scope,
-    ) -> Result<()> {
-        programs_of(self.programs, function.role)
-            .iter()
-            .try_for_each(|program| self.attach_uprobe(ebpf, program, function, path, scope))
-    }
-
-    fn attach_uprobe(
-        &mut self,
-        ebpf: &mut Ebpf,
-        program: &str,
-        function: &Function,
-        path: &str,
-        scope: Scope,
-    ) -> Result<()> {
+    fn attach_uprobe(&mut self, ebpf: &mut Ebpf, wanted: &Probe, path: &str, scope: Scope) -> Result<()> {
+        let Probe { program, offset, cookie } = *wanted;
         let probe: &mut UProbe =
             ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
         // Where links of many probes were expected to do.
         if probe.fd().is_err() {
             probe.load().with_context(|| format!("load {program}"))?;
         }
-        let location = UProbeAttachLocation::AbsoluteOffset(function.site_offset());
+        let location = UProbeAttachLocation::AbsoluteOffset(offset);
         let scope = match scope {
             Scope::Process(tgid) => {
                 UProbeScope::OneProcess(NonZero::new(tgid).context("pid 0 is no process")?)
             }
             Scope::Everyone => UProbeScope::AllProcesses,
         };
-        let cookie = Some(function.cookie().0);
-        let id = probe.attach(UProbeAttachPoint { location, cookie }, path, scope).with_context(|| {
-            format!("attach {program} to {} at {:#x}", function.name, function.site_offset())
-        })?;
+        let id = probe
+            .attach(UProbeAttachPoint { location, cookie: Some(cookie) }, path, scope)
+            .with_context(|| format!("attach {program} at {offset:#x}"))?;
         self.links.push(Box::new(probe.take_link(id)?));
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
         Kind::Realloc => {
             let Realloc { old_address, address, size_bytes, stack, started_ns, .. } = *record(bytes)?;
             let stack = StackKey(stack);
-            Event::Realloc { process, time_ns, old_address, address, size_bytes, stack, started_ns }
+            Event::Realloc { process, time_ns, via, old_address, address, size_bytes, stack, started_ns }
         }
         Kind::Map => {
             let Map { address, size_bytes, stack, .. } = *record(bytes)?;

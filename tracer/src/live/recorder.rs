@@ -31,6 +31,8 @@ pub struct About {
     pub interval: Duration,
     /// The zero of the capture's times.
     pub started_ns: u64,
+    /// Names of the functions of the user's own pools.
+    pub pools: Vec<String>,
 }
 
 /// Intervals that may wait to be written: beyond that the disk is too slow, and waiting is right.
@@ -76,11 +78,12 @@ impl Recorder {
     /// # Errors
     /// If no thread can be made.
     pub fn start(sink: impl Sink, about: &About, purpose: String) -> Result<Self> {
-        let epoch = Epoch { started_ns: about.started_ns };
+        let epoch = Epoch { started_ns: about.started_ns, pools: about.pools.clone() };
         let (messages, inbox) = sync_channel(QUEUE);
+        let names = epoch.clone();
         let thread = thread::Builder::new()
             .name("recorder".to_owned())
-            .spawn(move || Work::new(sink, epoch).run(&inbox))?;
+            .spawn(move || Work::new(sink, names).run(&inbox))?;
         Ok(Self { messages: Some(messages), thread: Some(thread), epoch, purpose })
     }
 

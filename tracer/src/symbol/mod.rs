@@ -3,7 +3,6 @@
 //! Two depths, since they cost a hundredfold: names from symbol tables for every frame that is recorded,
 //! and lines and inlined functions from DWARF for the stacks that somebody looks at.
 
-mod demangle;
 mod object;
 
 pub use self::object::{LineTable, NameTable};

@@ -7,7 +7,8 @@ use blazesym::symbolize::{
     source::{Elf, Source},
 };
 
-use super::{Place, Places, Symbol, demangle::demangle};
+use super::{Place, Places, Symbol};
+use crate::elf::demangle::demangle;
 
 /// Function names, without lines and inlined functions.
 pub struct NameTable {

@@ -81,13 +81,43 @@ fn rust_collections_and_closures() {
     check("rust_growth.rs", &[]);
 }
 
+#[test]
+fn pools_of_the_program() {
+    let options = [
+        "--alloc",
+        "pool_get:size=arg1,ptr=ret",
+        "--alloc",
+        "pool_grow:old=arg1,size=arg3",
+        "--alloc",
+        "object_new:size=48",
+        "--alloc",
+        "objects_new:size=48,count=arg1,ptr=*arg0",
+        "--free",
+        "pool_put:ptr=arg1",
+        "--free",
+        "object_delete:ptr=arg0",
+    ];
+    check_with("pools.c", &[], &options);
+}
+
+#[test]
+fn a_pool_that_throws() {
+    let options = ["--alloc", "store::Pool::get:size=arg1", "--free", "store::Pool::put:ptr=arg1"];
+    check_with("throwing_pool.cc", &[], &options);
+}
+
 /// Runs the workload twice: traced from its first instruction on, and attached to while it waits.
 fn check(source: &str, arguments: &[&str]) {
+    check_with(source, arguments, &[]);
+}
+
+/// … with further options for the tracer.
+fn check_with(source: &str, arguments: &[&str], options: &[&str]) {
     let program = build(source);
     let _alone = alone();
     let directory = scratch(&format!("truth-{source}"));
-    let mut differences = launched(&program, arguments, &directory.join("launched.jsonl.zst"));
-    differences.extend(attached(&program, arguments, &directory.join("attached.jsonl.zst")));
+    let mut differences = launched(&program, arguments, &directory.join("launched.jsonl.zst"), options);
+    differences.extend(attached(&program, arguments, &directory.join("attached.jsonl.zst"), options));
     assert!(
         differences.is_empty(),
         "{source}: {} differences\n{}",
@@ -96,10 +126,10 @@ fn check(source: &str, arguments: &[&str]) {
     );
 }
 
-fn launched(program: &Path, arguments: &[&str], capture: &Path) -> Vec<String> {
+fn launched(program: &Path, arguments: &[&str], capture: &Path, options: &[&str]) -> Vec<String> {
     let mut command = vec![program.to_str().expect("its path is text")];
     command.extend(arguments);
-    let mut tracer = Tracer::launch(&command, capture, &[]);
+    let mut tracer = Tracer::launch(&command, capture, options);
     let told = work(tracer.program());
     tracer.program().close_input();
     let report = tracer.finish();
@@ -116,10 +146,10 @@ fn launched(program: &Path, arguments: &[&str], capture: &Path) -> Vec<String> {
     name("launched", differences)
 }
 
-fn attached(program: &Path, arguments: &[&str], capture: &Path) -> Vec<String> {
+fn attached(program: &Path, arguments: &[&str], capture: &Path, options: &[&str]) -> Vec<String> {
     let mut workload = Program::start(std::process::Command::new(program).args(arguments));
     workload.wait_for("waiting");
-    let tracer = Tracer::attach(workload.pid(), capture, &[]);
+    let tracer = Tracer::attach(workload.pid(), capture, options);
     workload.say("go");
     let told = workload.wait_for("done");
     let report = tracer.interrupt();

@@ -10,10 +10,10 @@ use self::printer::Printer;
 use super::{
     exit::Failure,
     settings::{self, TargetArgs},
-    tracing::{TracingArgs, runtime},
+    tracing::{self, PoolArgs, TracingArgs, runtime},
 };
 use crate::{
-    kernel::{Kernel, Streams},
+    kernel::Streams,
     live::{
         Signals,
         outstanding::{self, News, Outstanding, Question, Schedule},
@@ -90,6 +90,8 @@ pub(super) struct Args {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
+    pools: PoolArgs,
+    #[command(flatten)]
     without_effect: WithoutEffect,
 }
 
@@ -141,10 +143,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     let target = TargetArgs { pid: args.pid.into_iter().collect(), command };
     // Both tools trace one process, and not its children.
-    let prepared = TracingArgs { target, no_follow: true, ring: RING_BYTES }.prepare(Streams::Ours)?;
+    let prepared = TracingArgs { target, no_follow: true, ring: RING_BYTES, pools: args.pools.clone() }
+        .prepare(Streams::Ours)?;
     runtime()?.block_on(async {
         let signals = Signals::new()?;
-        let kernel = Kernel::start(&prepared.settings)?;
+        let kernel = tracing::start(&prepared.settings)?;
         args.check_object(&kernel.allocators())?;
         let outstanding = Outstanding::new(kernel, prepared.launched, args.question(layout, sizes))?;
         let options = layout::Options { layout, top: args.top as usize, combined_only: args.combined_only };

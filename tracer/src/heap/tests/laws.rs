@@ -178,6 +178,7 @@ fn run(steps: Vec<(usize, u64, Step)>) {
                 heap.apply(&Event::Realloc {
                     process,
                     time_ns,
+                    via: Via::Realloc,
                     old_address: old,
                     address,
                     size_bytes: size,

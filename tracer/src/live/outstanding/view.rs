@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    event::{Event, Frame, Kind, ObjectId, ProcessId},
+    event::{Event, Frame, Kind, ObjectId, POOL_BLOCK, ProcessId},
     heap::{Heap, LiveBlock},
     interval::{Losses, StackId},
 };
@@ -135,7 +135,7 @@ impl View {
             holder.bytes += block.size_bytes;
             holder.blocks += 1;
             if self.question.listed {
-                holder.listed.push((block.address, block.size_bytes));
+                holder.listed.push((block.address & !POOL_BLOCK, block.size_bytes));
             }
         }
         let mut holders: Vec<(StackId, Holder)> = holders.into_iter().collect();
@@ -224,6 +224,7 @@ impl View {
 
     fn note_alloc(&mut self, time_ns: u64, address: u64, bytes: u64) {
         if self.question.sizes.contains(&bytes) {
+            let address = address & !POOL_BLOCK;
             self.calls.push(Call::Alloc { time_ns, address, bytes });
         }
     }
@@ -234,6 +235,7 @@ impl View {
             && block.from_ns < started_ns
             && self.question.sizes.contains(&block.size_bytes)
         {
+            let address = address & !POOL_BLOCK;
             self.calls.push(Call::Free { time_ns, address, bytes: block.size_bytes });
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// The Rust or C++ name behind a linker name. Anything that does not begin as those do is C and stays:
 /// in the C++ scheme the bare letter `w` would be the type `wchar_t`.
-pub(super) fn demangle(name: &str) -> Cow<'_, str> {
+pub fn demangle(name: &str) -> Cow<'_, str> {
     if !["_Z", "__Z", "_R", "__R"].iter().any(|it| name.starts_with(it)) {
         return name.into();
     }
