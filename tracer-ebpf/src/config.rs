@@ -23,16 +23,50 @@ pub struct Config {
     pub signal_flags: u32,
     pub mm_start_code: u32,
     pub mm_vdso: u32,
+    pub mm_arg_start: u32,
+    pub mm_arg_end: u32,
+    pub file_dentry: u32,
+    pub dentry_name: u32,
+    pub dentry_parent: u32,
+    pub task_cgroups: u32,
+    /// In a task's `css_set`: where the way to its control group begins; see `hierarchy_is_v2`.
+    pub css_set_start: u32,
+    pub css_cgroup: u32,
+    pub cgroup_parent: u32,
+    pub cgroup_kernfs: u32,
+    pub kernfs_id: u32,
     /// In the `task:task_newtask` tracepoint's record.
     pub newtask_pid: u32,
     pub newtask_clone_flags: u32,
     /// In the `oom:mark_victim` tracepoint's record.
     pub victim_pid: u32,
-    /// 1: forked children are traced too.
+    /// 1: children are traced too, whatever they become.
     pub follow: u32,
+    /// One of the `SELECT_*` constants: whose processes are traced without having been named one by one.
+    pub select: u32,
+    /// 1: `css_set_start` leads to the control group itself, 0: to the state of one of version 1's controllers.
+    pub hierarchy_is_v2: u32,
+    /// The tracer, which is never traced.
+    pub own_tgid: u32,
     /// Unread bytes in the ring from which on a record wakes user space at once.
     pub wake_bytes: u32,
 }
+
+/// Nobody but the targets and, if they are followed, their children.
+pub const SELECT_NOBODY: u32 = 0;
+/// Every process but the tracer.
+pub const SELECT_ALL: u32 = 1;
+/// Whoever's program has one of the names in the map.
+pub const SELECT_NAMES: u32 = 2;
+/// Whoever is in or below one of the control groups in the map.
+pub const SELECT_GROUPS: u32 = 3;
+
+/// A program's name as the kernel has it, filled up with zeros (`TASK_COMM_LEN` of include/linux/sched.h).
+pub const NAME_BYTES: usize = 16;
+/// Names that can be selected: as many as anybody types.
+pub const MAX_NAMES: u32 = 64;
+/// Control groups that can be selected: as many as anybody types, and those that are made again in their place.
+pub const MAX_GROUPS: u32 = 1 << 10;
 
 /// Threads that can be preempted in the middle of a stack walk on one CPU before a walk is refused, and
 /// counted: each waits for a CPU, and the scheduler rarely stacks up more than two.

@@ -15,7 +15,7 @@ pub enum Loss {
     ScratchBusy,
     /// More threads than the thread table holds: the call was not seen.
     ThreadsFull,
-    /// More processes than the process table holds: a child is not traced.
+    /// More processes than the process table holds: one is not traced.
     ProcessesFull,
     /// More executable files than the object table holds.
     ObjectsFull,
@@ -50,8 +50,11 @@ pub enum Loss {
     SkippedTables,
     /// Probes that could not be placed.
     FailedProbes,
-    /// An allocator came into view while the process was already running: its first calls are missing.
+    /// A process mapped an allocator that nobody had met before: its first calls are missing, until the probes were
+    /// in place. Counted once for each process and allocator.
     LateProbes,
+    /// A process was selected, and found only after it had begun: what it did until then is missing.
+    LateProcesses,
     /// Records that user space could not decode.
     MalformedRecords,
 }
@@ -60,7 +63,7 @@ impl Loss {
     /// How many of them the probes count.
     pub const KERNEL: usize = 9;
 
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::LostEvents,
         Self::LostStacks,
         Self::ScratchBusy,
@@ -83,6 +86,7 @@ impl Loss {
         Self::SkippedTables,
         Self::FailedProbes,
         Self::LateProbes,
+        Self::LateProcesses,
         Self::MalformedRecords,
     ];
 
@@ -111,6 +115,7 @@ impl Loss {
             Self::SkippedTables => "skipped_tables",
             Self::FailedProbes => "failed_probes",
             Self::LateProbes => "late_probes",
+            Self::LateProcesses => "late_processes",
             Self::MalformedRecords => "malformed_records",
         }
     }

@@ -21,8 +21,28 @@ pub const FIRST_KERNEL_OBJECT: u32 = 1 << 15;
 /// Objects in one run at most.
 pub const MAX_OBJECTS: u32 = 1 << 16;
 
-/// Processes in one run at most; numbers are not reused.
+/// Processes at one time that the kernel half has met, and as many that user space has.
 pub const MAX_PROCESSES: u32 = 1 << 16;
+
+/// Places for processes. Those of the kernel half have this bit in their number, the others do not.
+pub const PROCESS_SLOTS: u32 = 2 * MAX_PROCESSES;
+
+/// The number of the process that one side, told by its `bit`, begins as its `count`th. Numbers grow with each, so that
+/// none is given twice before two thousand million have been; the lowest bits are a place of that side.
+#[inline(always)]
+pub fn process_number(count: u32, bit: u32) -> u32 {
+    (count / MAX_PROCESSES) * PROCESS_SLOTS | bit | count % MAX_PROCESSES
+}
+
+/// The side of the kernel half, and that of user space.
+pub const KERNEL_SIDE: u32 = MAX_PROCESSES;
+pub const USER_SIDE: u32 = 0;
+
+/// The place of a process.
+#[inline(always)]
+pub fn process_slot(number: u32) -> u32 {
+    number % PROCESS_SLOTS
+}
 
 /// A page of one image of one process.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -74,6 +94,8 @@ pub struct Process {
     pub state: u32,
 }
 
+/// The place is free.
+pub const PROCESS_NONE: u32 = 0;
 /// Events of this process are reported.
 pub const PROCESS_TRACED: u32 = 1;
 /// A launched command that still runs our own launcher: tracing begins at its exec.
@@ -86,4 +108,24 @@ pub struct Member {
     pub process: u32,
     /// 1: a child of `vfork` that still uses the memory of `process`.
     pub borrowed: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_distinct_and_places_are_shared_by_those_far_apart() {
+        let numbers = [KERNEL_SIDE, USER_SIDE].map(|side| {
+            [0, 1, MAX_PROCESSES - 1, MAX_PROCESSES, 5 * MAX_PROCESSES + 7].map(|it| process_number(it, side))
+        });
+        for (at, number) in numbers.iter().flatten().enumerate() {
+            assert!(numbers.iter().flatten().skip(at + 1).all(|it| it != number));
+        }
+        for side in numbers {
+            assert_eq!(process_slot(side[0]), process_slot(side[3]));
+        }
+        assert!(numbers[0].iter().all(|it| process_slot(*it) >= MAX_PROCESSES));
+        assert!(numbers[1].iter().all(|it| process_slot(*it) < MAX_PROCESSES));
+    }
 }

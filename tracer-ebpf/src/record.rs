@@ -32,11 +32,16 @@ pub enum Kind {
     Exit = 13,
     Oom = 14,
     EmptyCache = 15,
+    Path = 16,
+    Leave = 17,
 }
 
 /// [`Head::flags`]: the system call was made inside an allocator call, so it is the allocator's own
 /// growth and no allocation.
 pub const NESTED: u8 = 1;
+
+/// [`Head::flags`] of a [`Fork`]: the child shares nothing with its parent, or has none that is traced.
+pub const NOTHING_INHERITED: u8 = 2;
 
 /// The start of every record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -46,7 +51,7 @@ pub struct Head {
     /// The function that allocated; a [`crate::call::Via`].
     pub via: u8,
     pub flags: u8,
-    /// The tracer's own number for the process, never reused during a run.
+    /// The tracer's own number for the process; see [`crate::mapping::process_number`].
     pub process: u32,
     pub time_ns: u64,
 }
@@ -177,17 +182,52 @@ pub struct Mapping {
     pub tgid: u32,
 }
 
+/// Of a program's arguments travels as much as tells it from others with the same name.
+pub const ARGUMENT_BYTES: usize = 256;
+
 /// The process image was replaced: every block is gone.
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Exec {
     pub head: Head,
     pub tgid: u32,
-    pub pad: u32,
+    /// The program; 0 if that is not known.
+    pub object: u32,
     pub command: [u8; 16],
+    /// How much of `arguments` is valid; they are separated by zeros.
+    pub argument_bytes: u32,
+    pub pad: u32,
+    pub arguments: [u8; ARGUMENT_BYTES],
 }
 
-/// A process was copied; the child (`head.process` is the parent) inherits every live block.
+/// The longest path that travels with an object: 16 names of 64 bytes, as containers have them.
+pub const PATH_BYTES: usize = 1024;
+
+/// The kernel half met an object for the first time: where its file lies in its file system.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Path {
+    pub head: Head,
+    pub object: u32,
+    /// How much of `names` is valid.
+    pub bytes: u32,
+    pub dev: u64,
+    pub ino: u64,
+    /// The file's name, its directory's and so on; each ends with a zero.
+    pub names: [u8; PATH_BYTES],
+}
+
+/// The process has become a program that is not selected, and is not traced any more.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Leave {
+    pub head: Head,
+    pub tgid: u32,
+    pub pad: u32,
+}
+
+/// A process was copied; the child (`head.process` is the parent) inherits every live block, unless
+/// [`NOTHING_INHERITED`] says otherwise. Without a parent that is traced `head.process` is 0.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Fork {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::interval::How;
 pub use tracer_ebpf::{
     call::{POOL_BLOCK, Via},
     loss::Loss,
@@ -135,6 +136,19 @@ pub enum Event {
         time_ns: u64,
         child: ProcessId,
         child_tgid: u32,
+    },
+    /// `child` was made by `process` and has nothing of it: it became another program at once.
+    Spawn {
+        process: ProcessId,
+        time_ns: u64,
+        child: ProcessId,
+        child_tgid: u32,
+    },
+    /// The process is not traced any more, and its end will not be seen.
+    Leave {
+        process: ProcessId,
+        time_ns: u64,
+        how: How,
     },
     /// The last thread ended; `status` is in the form of `wait(2)`.
     Exit {

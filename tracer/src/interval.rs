@@ -70,6 +70,10 @@ pub enum How {
     Exit,
     Signal,
     OomKill,
+    /// It lives on as a program that was not to be traced.
+    Exec,
+    /// It was found to be gone; the record that would say more was lost.
+    Unseen,
 }
 
 impl How {
@@ -78,6 +82,8 @@ impl How {
             Self::Exit => "exit",
             Self::Signal => "signal",
             Self::OomKill => "oom-kill",
+            Self::Exec => "exec",
+            Self::Unseen => "unseen",
         }
     }
 }

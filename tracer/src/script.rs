@@ -13,7 +13,9 @@
 //! remap   10 0x11000 4KiB 0x20000 8KiB #1
 //! brk     10 0x6000 #1
 //! fork    10 11
+//! spawn   10 12                      a child that has nothing of its parent
 //! exec    11 other
+//! leave   11                         it became a program that is not to be traced
 //! oom     11
 //! exit    10 0                       the code, or "signal 9"
 //! at      1.5s                       the time of the next event
@@ -24,7 +26,10 @@
 
 use std::{collections::BTreeMap, str::SplitWhitespace, time::Duration};
 
-use crate::event::{Event, Frame, ProcessId, StackKey, Stop, Via};
+use crate::{
+    event::{Event, Frame, ProcessId, StackKey, Stop, Via},
+    interval::How,
+};
 
 const STEP_NS: u64 = 1_000_000;
 
@@ -155,6 +160,11 @@ impl<'a> Line<'a> {
                 let child = self.number();
                 Event::Fork { process, time_ns, child: ProcessId(child), child_tgid: child }
             }
+            "spawn" => {
+                let child = self.number();
+                Event::Spawn { process, time_ns, child: ProcessId(child), child_tgid: child }
+            }
+            "leave" => Event::Leave { process, time_ns, how: How::Exec },
             "exit" => {
                 let status = if self.has("signal") { self.number() } else { self.number() << 8 };
                 Event::Exit { process, time_ns, status }

@@ -1,7 +1,7 @@
 //! Out to user space: writes a record, or counts its loss. Nothing else touches the ring.
 
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::{helpers::bpf_ktime_get_ns, maps::ring_buf::RingBufEntry};
 use tracer_ebpf::{
     loss::Loss,
     record::{Head, Kind},
@@ -40,6 +40,16 @@ pub(crate) fn emit<T: 'static>(record: &T, wake: Wake) -> bool {
     }
 }
 
+/// Room for a record on the ring, to be filled and submitted; `None`, and counted, if the ring is full.
+#[inline(always)]
+pub(crate) fn reserve<T: 'static>() -> Option<RingBufEntry<T>> {
+    let room = RING.reserve::<T>(0);
+    if room.is_none() {
+        count(Loss::LostEvents);
+    }
+    room
+}
+
 /// Writes `words` words of `*record`, which must hold at least `LIMIT`.
 #[inline(always)]
 pub(crate) fn emit_words<const LIMIT: usize>(record: &[u64; LIMIT], words: usize, wake: Wake) -> bool {
@@ -52,7 +62,7 @@ pub(crate) fn emit_words<const LIMIT: usize>(record: &[u64; LIMIT], words: usize
 }
 
 #[inline(always)]
-fn flags(wake: Wake) -> u64 {
+pub(crate) fn flags(wake: Wake) -> u64 {
     let filling = || {
         let limit = CONFIG.get(0).map_or(0, |it| it.wake_bytes);
         RING.query(BPF_RB_AVAIL_DATA as u64) > limit as u64

@@ -19,7 +19,7 @@ use tracer_ebpf::{
 use crate::{
     emit::{Wake, count, emit, head},
     maps::{CONFIG, NEXT, OBJECTS, PAGES, TABLES},
-    sync, user,
+    path, sync, user,
     walk::Scratch,
 };
 
@@ -97,7 +97,7 @@ pub(crate) fn resolve(process: u32, generation: u32, address: u64) -> Result<Map
         }
         key = VDSO;
     }
-    mapped.object = object(key).ok_or(Stop::NoTable)?;
+    mapped.object = object(key, vma.file).ok_or(Stop::NoTable)?;
     announce(process, generation, &vma, key, mapped.object);
     Ok(mapped)
 }
@@ -127,9 +127,18 @@ fn announce(process: u32, generation: u32, vma: &Vma, key: ObjectKey, object: u3
     }
 }
 
+/// The number of the object that is mapped at `address`; 0 if there is none. User space is not told.
+#[inline(always)]
+pub(crate) fn object_at(address: u64) -> u32 {
+    match vma_at(address) {
+        Ok(vma) if vma.file != 0 => object(ObjectKey { dev: vma.dev, ino: vma.ino }, vma.file).unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// The object's number, a new one if it has none.
 #[inline(always)]
-fn object(key: ObjectKey) -> Option<u32> {
+fn object(key: ObjectKey, file: u64) -> Option<u32> {
     if let Some(number) = OBJECTS.get_ptr(key) {
         // SAFETY: entries are never removed.
         return Some(unsafe { *number });
@@ -144,6 +153,9 @@ fn object(key: ObjectKey) -> Option<u32> {
         let number = OBJECTS.get_ptr(key)?;
         // SAFETY: as above.
         return Some(unsafe { *number });
+    }
+    if file != 0 {
+        path::send(number, &key, file);
     }
     Some(number)
 }

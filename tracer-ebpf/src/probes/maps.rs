@@ -7,9 +7,9 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tracer_ebpf::{
-    config::Config,
+    config::{Config, MAX_GROUPS, MAX_NAMES, NAME_BYTES},
     loss::Loss,
-    mapping::{MAX_OBJECTS, MAX_PROCESSES, Mapped, Member, ObjectKey, PageKey, Process, Table},
+    mapping::{MAX_OBJECTS, Mapped, Member, ObjectKey, PROCESS_SLOTS, PageKey, Process, Table, process_slot},
     unwind::Rule,
 };
 
@@ -28,11 +28,31 @@ pub(crate) static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss:
 
 /// Traced processes by tgid: as many as `/proc/sys/kernel/pid_max` is by default, twice over.
 #[map]
-pub(crate) static MEMBERS: HashMap<u32, Member> = HashMap::with_max_entries(MAX_PROCESSES, BPF_F_NO_PREALLOC);
+pub(crate) static MEMBERS: HashMap<u32, Member> = HashMap::with_max_entries(PROCESS_SLOTS, BPF_F_NO_PREALLOC);
 
-/// By process number.
+/// By [`process_slot`]: a process of a number has its place as long as it lives.
 #[map]
-pub(crate) static PROCESSES: Array<Process> = Array::with_max_entries(MAX_PROCESSES, 0);
+pub(crate) static PROCESSES: Array<Process> = Array::with_max_entries(PROCESS_SLOTS, 0);
+
+/// What is known of process `number`.
+#[inline(always)]
+pub(crate) fn process(number: u32) -> Option<&'static Process> {
+    PROCESSES.get(process_slot(number))
+}
+
+/// The same, to be changed.
+#[inline(always)]
+pub(crate) fn process_mut(number: u32) -> Option<*mut Process> {
+    PROCESSES.get_ptr_mut(process_slot(number))
+}
+
+/// Names of programs that are selected.
+#[map]
+pub(crate) static NAMES: HashMap<[u8; NAME_BYTES], u8> = HashMap::with_max_entries(MAX_NAMES, 0);
+
+/// Control groups that are selected, by the inode of their directory.
+#[map]
+pub(crate) static GROUPS: HashMap<u64, u8> = HashMap::with_max_entries(MAX_GROUPS, 0);
 
 /// By tid; entries are made on a thread's first call. Those of further threads are counted as `ThreadsFull`.
 #[map]

@@ -1,21 +1,22 @@
 //! Exec, fork, exit, and the OOM killer's choice.
 
 use aya_ebpf::{
-    EbpfContext as _,
+    helpers::bpf_get_current_comm,
     programs::{RawTracePointContext, TracePointContext},
 };
-use aya_log_ebpf::{debug, warn};
+use aya_log_ebpf::debug;
 use tracer_ebpf::{
+    config::{Config, SELECT_NOBODY},
     loss::Loss,
-    mapping::{MAX_PROCESSES, Member, PROCESS_TRACED, Process},
-    record::{EmptyCache, Exec, Exit, Fork, Kind, NESTED, Oom},
+    mapping::{KERNEL_SIDE, Member, PROCESS_NONE, PROCESS_TRACED, Process, process_number},
+    record::{EmptyCache, Exec, Exit, Fork, Kind, Leave, NOTHING_INHERITED, Oom},
 };
 
 use crate::{
-    emit::{Wake, count, emit, head},
+    emit::{Wake, count, emit, flags, head, reserve},
     mapping,
-    maps::{CONFIG, MEMBERS, NEXT, PROCESSES, THREADS},
-    sync,
+    maps::{self, CONFIG, MEMBERS, NEXT, THREADS},
+    select, sync,
     thread::{self, Thread},
     user,
 };
@@ -33,16 +34,48 @@ fn member(tgid: u32) -> Option<Member> {
     MEMBERS.get_ptr(tgid).map(|it| unsafe { *it })
 }
 
+/// How many places are looked at for one that is free: they are given out in turn, and most processes are short.
+const PLACES_TRIED: u32 = 32;
+
 /// A new process number in the state "traced".
 #[inline(always)]
 fn new_process() -> Option<u32> {
-    let process = sync::fetch_add(NEXT.get_ptr_mut(1)?, 1);
-    if process >= MAX_PROCESSES {
+    let next = NEXT.get_ptr_mut(1)?;
+    for _ in 0..PLACES_TRIED {
+        // No other CPU gets a number with this place before thousands more have been given.
+        let number = process_number(sync::fetch_add(next, 1), KERNEL_SIDE);
+        let process = maps::process_mut(number)?;
+        // SAFETY: a map value; see above.
+        unsafe {
+            if (*process).state == PROCESS_NONE {
+                *process = Process { generation: 0, state: PROCESS_TRACED };
+                return Some(number);
+            }
+        }
+    }
+    count(Loss::ProcessesFull);
+    None
+}
+
+/// The current process, or a child of it, is traced from now on.
+#[inline(always)]
+fn begin(tgid: u32) -> Option<u32> {
+    let process = new_process()?;
+    if MEMBERS.insert(tgid, Member { process, borrowed: 0 }, 0).is_err() {
+        release(process);
         count(Loss::ProcessesFull);
         return None;
     }
-    PROCESSES.set(process, Process { generation: 0, state: PROCESS_TRACED }, 0).ok()?;
     Some(process)
+}
+
+/// Gives the place of a process back.
+#[inline(always)]
+fn release(process: u32) {
+    if let Some(process) = maps::process_mut(process) {
+        // SAFETY: a map value; the process has ended, so nobody else changes it.
+        unsafe { (*process).state = PROCESS_NONE };
+    }
 }
 
 /// Runs in the parent, before the child does.
@@ -50,7 +83,7 @@ fn new_process() -> Option<u32> {
 pub(crate) fn new_task(ctx: &TracePointContext) -> Option<()> {
     let (tgid, _) = user::current_ids();
     let parent = member(tgid)?;
-    if PROCESSES.get(parent.process)?.state != PROCESS_TRACED {
+    if maps::process(parent.process)?.state != PROCESS_TRACED {
         return None;
     }
     let config = CONFIG.get(0)?;
@@ -64,15 +97,10 @@ pub(crate) fn new_task(ctx: &TracePointContext) -> Option<()> {
         let _ = MEMBERS.insert(child_tgid, Member { process: parent.process, borrowed: 1 }, 0);
         return None;
     }
-    if config.follow == 0 {
+    if config.follow == 0 && !select::keeps_child(config) {
         return None;
     }
-    let child = new_process()?;
-    if MEMBERS.insert(child_tgid, Member { process: child, borrowed: 0 }, 0).is_err() {
-        count(Loss::ProcessesFull);
-        warn!(ctx, "process table full: child {} is not traced", child_tgid);
-        return None;
-    }
+    let child = begin(child_tgid)?;
     emit(&Fork { head: head(Kind::Fork, parent.process, 0, 0), child, child_tgid }, Wake::Now);
     debug!(ctx, "fork: {} -> {}", tgid, child_tgid);
     Some(())
@@ -82,36 +110,76 @@ pub(crate) fn new_task(ctx: &TracePointContext) -> Option<()> {
 #[inline(always)]
 pub(crate) fn exec(ctx: &RawTracePointContext) -> Option<()> {
     let (tgid, tid) = user::current_ids();
-    let mut member = member(tgid)?;
     let _ = THREADS.remove(tid);
     let config = CONFIG.get(0)?;
-    if member.borrowed == 1 {
-        if config.follow == 0 {
-            let _ = MEMBERS.remove(tgid);
-            return None;
+    let known = member(tgid);
+    let selected = config.select != SELECT_NOBODY && select::is_selected(config, tgid);
+    let process = match known {
+        Some(Member { process, borrowed: 0 }) => {
+            // A target that waits at its gate is selected by that.
+            if config.select != SELECT_NOBODY && !selected && config.follow == 0 {
+                leave(process, tgid);
+                return None;
+            }
+            process
         }
-        let child = new_process()?;
-        let parent = member.process;
-        member = Member { process: child, borrowed: 0 };
-        MEMBERS.insert(tgid, member, 0).ok()?;
-        // Nothing was copied: the child never had blocks of its own.
-        emit(&Fork { head: head(Kind::Fork, parent, 0, NESTED), child, child_tgid: tgid }, Wake::Now);
-    }
-    let process = PROCESSES.get_ptr_mut(member.process)?;
+        // A child of vfork, which had worked on its parent's blocks, or a process that nobody knew.
+        _ => {
+            if !selected && (known.is_none() || config.follow == 0) {
+                let _ = MEMBERS.remove(tgid);
+                return None;
+            }
+            let parent = known.map_or(0, |it| it.process);
+            let child = begin(tgid)?;
+            let head = head(Kind::Fork, parent, 0, NOTHING_INHERITED);
+            emit(&Fork { head, child, child_tgid: tgid }, Wake::Now);
+            child
+        }
+    };
+    let place = maps::process_mut(process)?;
     // SAFETY: map values; only this thread is left in the process.
     let generation = unsafe {
-        (*process).state = PROCESS_TRACED;
-        (*process).generation += 1;
-        (*process).generation
+        (*place).state = PROCESS_TRACED;
+        (*place).generation += 1;
+        (*place).generation
     };
-    let command = ctx.command().unwrap_or_default();
-    emit(&Exec { head: head(Kind::Exec, member.process, 0, 0), tgid, pad: 0, command }, Wake::Now);
+    let memory = mapping::memory(config);
+    let start_code = user::kernel(memory, config.mm_start_code);
+    send_exec(config, process, tgid, memory, mapping::object_at(start_code));
     debug!(ctx, "exec: {}", tgid);
 
     // The program and its loader are the two mappings that no system call announces.
-    let _ = mapping::resolve(member.process, generation, user::current_regs().ip);
-    let start_code = user::kernel(mapping::memory(config), config.mm_start_code);
-    let _ = mapping::resolve(member.process, generation, start_code);
+    let _ = mapping::resolve(process, generation, user::current_regs().ip);
+    let _ = mapping::resolve(process, generation, start_code);
+    Some(())
+}
+
+/// The process is not selected any more.
+#[inline(always)]
+fn leave(process: u32, tgid: u32) {
+    let _ = MEMBERS.remove(tgid);
+    emit(&Leave { head: head(Kind::Leave, process, 0, 0), tgid, pad: 0 }, Wake::Now);
+    release(process);
+}
+
+/// Says what the process has become, in so many words that it need not live until user space looks.
+#[inline(always)]
+fn send_exec(config: &Config, process: u32, tgid: u32, memory: u64, object: u32) -> Option<()> {
+    let start: u64 = user::kernel(memory, config.mm_arg_start);
+    let end: u64 = user::kernel(memory, config.mm_arg_end);
+    let mut room = reserve::<Exec>()?;
+    let record = room.as_mut_ptr();
+    // SAFETY: the pointer leads to room for a record on the ring; every field is written before it is submitted, but for
+    // the arguments behind `argument_bytes`, which nobody reads.
+    unsafe {
+        (&raw mut (*record).head).write(head(Kind::Exec, process, 0, 0));
+        (&raw mut (*record).tgid).write(tgid);
+        (&raw mut (*record).object).write(object);
+        (&raw mut (*record).command).write(bpf_get_current_comm().unwrap_or_default());
+        let bytes = user::copy_bytes(&raw mut (*record).arguments, end.wrapping_sub(start), start);
+        (&raw mut (*record).argument_bytes).write(bytes);
+    }
+    room.submit(flags(Wake::Now));
     Some(())
 }
 
@@ -141,6 +209,7 @@ pub(crate) fn exit(ctx: &RawTracePointContext) -> Option<()> {
     }
     let code: u32 = user::kernel(task, config.task_exit_code);
     emit(&Exit { head: head(Kind::Exit, member.process, 0, 0), tgid, code }, Wake::Now);
+    release(member.process);
     debug!(ctx, "exit: {} code {}", tgid, code);
     Some(())
 }

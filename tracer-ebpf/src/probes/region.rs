@@ -12,8 +12,7 @@ use tracer_ebpf::{
 
 use crate::{
     emit::{Wake, count, emit, head, now_ns},
-    mapping,
-    maps::PROCESSES,
+    mapping, maps,
     thread::{self, Syscall, Thread},
     user::{self, syscall_word},
     walk,
@@ -99,7 +98,7 @@ pub(crate) fn exit_mmap(ctx: &TracePointContext) -> Option<()> {
     if call.on_exit == ON_EXIT_COVER_CODE || call.on_exit == ON_EXIT_CODE {
         // Other code may have been there before.
         forget_pages(thread.process);
-        let generation = PROCESSES.get(thread.process)?.generation;
+        let generation = maps::process(thread.process)?.generation;
         let _ = mapping::resolve(thread.process, generation, address);
     }
     Some(())
@@ -189,7 +188,7 @@ fn pages(size_bytes: u64) -> u64 {
 /// What was remembered of the process's mappings may be wrong from now on.
 #[inline(always)]
 fn forget_pages(process: u32) {
-    if let Some(process) = PROCESSES.get_ptr_mut(process) {
+    if let Some(process) = maps::process_mut(process) {
         // SAFETY: a map value; the field is only ever changed atomically.
         crate::sync::fetch_add(unsafe { &raw mut (*process).generation }, 1);
     }

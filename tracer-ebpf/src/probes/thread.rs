@@ -4,7 +4,7 @@ use tracer_ebpf::{loss::Loss, mapping::PROCESS_TRACED};
 
 use crate::{
     emit::count,
-    maps::{MEMBERS, PROCESSES, THREADS},
+    maps::{self, MEMBERS, THREADS},
     user,
 };
 
@@ -62,7 +62,7 @@ pub(crate) fn current() -> Option<&'static mut Thread> {
     let member = MEMBERS.get_ptr(tgid)?;
     // SAFETY: the map does not reuse the memory of removed entries while a program runs.
     let process = unsafe { (*member).process };
-    if PROCESSES.get(process)?.state != PROCESS_TRACED {
+    if maps::process(process)?.state != PROCESS_TRACED {
         return None;
     }
     if THREADS.insert(tid, Thread { process, ..Thread::default() }, 0).is_err() {

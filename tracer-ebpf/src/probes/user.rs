@@ -5,7 +5,8 @@ use aya_ebpf::{
     bindings::{pt_regs, task_struct},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
-        bpf_probe_read_user, bpf_task_pt_regs, generated::bpf_probe_read_user as raw_read_user,
+        bpf_probe_read_user, bpf_task_pt_regs,
+        generated::{bpf_probe_read_kernel_str as raw_read_kernel_str, bpf_probe_read_user as raw_read_user},
     },
     programs::{ProbeContext, RetProbeContext, TracePointContext},
 };
@@ -153,6 +154,24 @@ pub(crate) fn copy(to: *mut u64, bytes: u32, address: u64) -> bool {
 pub(crate) fn kernel<T: Copy + Default>(base: u64, offset: u32) -> T {
     // SAFETY: the helper checks the address and fails on a bad one.
     unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
+}
+
+/// Copies `bytes` of user memory, `LIMIT` at most, to `to`. Returns how many there are.
+#[inline(always)]
+pub(crate) fn copy_bytes<const LIMIT: usize>(to: *mut [u8; LIMIT], bytes: u64, address: u64) -> u32 {
+    let bytes = if bytes > LIMIT as u64 { LIMIT as u32 } else { bytes as u32 };
+    // SAFETY: the helper checks the address; `to` has room for `LIMIT` bytes.
+    let failed = unsafe { raw_read_user(to.cast(), bytes, address as *const _) != 0 };
+    if failed { 0 } else { bytes }
+}
+
+/// Copies a string of the kernel with its zero, `LIMIT` bytes at most, to `to`. Returns how many bytes it has; 0 if it
+/// cannot be read.
+#[inline(always)]
+pub(crate) fn kernel_string<const LIMIT: usize>(to: *mut u8, address: u64) -> u32 {
+    // SAFETY: the helper checks the address; the verifier checks that `LIMIT` bytes fit behind `to`.
+    let bytes = unsafe { raw_read_kernel_str(to.cast(), LIMIT as u32, address as *const _) };
+    if bytes > 0 { bytes as u32 } else { 0 }
 }
 
 /// A field of a tracepoint's record whose place is known only at run time.

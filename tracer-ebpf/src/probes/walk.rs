@@ -17,7 +17,7 @@ use tracer_ebpf::{
 use crate::{
     emit::{Wake, count, emit_words, head},
     mapping,
-    maps::{BLOCKS, PROCESSES, RECENT, RECENT_ENTRIES, ROWS, RULES, SCRATCH, SEEN, TABLES, word},
+    maps::{self, BLOCKS, RECENT, RECENT_ENTRIES, ROWS, RULES, SCRATCH, SEEN, TABLES, word},
     sync, user,
 };
 
@@ -97,7 +97,7 @@ fn begin(scratch: &mut Scratch, process: u32, from: Regs) {
     (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
     scratch.stop = Stop::Truncated as u32;
     scratch.hash = 0;
-    let generation = PROCESSES.get(process).map_or(0, |it| it.generation);
+    let generation = maps::process(process).map_or(0, |it| it.generation);
     if (scratch.process, scratch.generation) != (process, generation) {
         (scratch.process, scratch.generation) = (process, generation);
         (scratch.last.end, scratch.other.end) = (0, 0);

@@ -93,7 +93,8 @@ pub struct ProcessRow {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EndedRow {
     pub t_s: f64,
-    /// `exit`, `signal` or `oom-kill`.
+    /// `exit`, `signal` or `oom-kill`; `exec` if it became a program that was not to be traced, and `unseen` if the
+    /// record of its end was lost.
     pub how: String,
     pub code: u32,
 }

@@ -252,7 +252,12 @@ fn streams(args: &Args) -> Streams<'static> {
 fn record_args(args: &Args, capture: &Capture) -> record::Args {
     record::Args {
         tracing: TracingArgs {
-            target: TargetArgs { pid: args.pid.clone(), command: args.command.clone() },
+            target: TargetArgs {
+                pid: args.pid.clone(),
+                command: args.command.clone(),
+                ..TargetArgs::default()
+            },
+            follow: false,
             no_follow: args.no_follow,
             ring: 64 << 20,
             pools: args.pools.clone(),

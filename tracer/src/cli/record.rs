@@ -28,10 +28,12 @@ use crate::{
 /// An attached process is never stopped or signalled. Ctrl-C ends the recording, not the process.
 #[derive(clap::Args)]
 #[command(
-    override_usage = "alloctrace record [OPTIONS] -p PID...\n       alloctrace record [OPTIONS] -- COMMAND [ARGS]...",
+    override_usage = "alloctrace record [OPTIONS] -p PID...\n       alloctrace record [OPTIONS] -n COMM | --cgroup PATH | --container ID | -a\n       alloctrace record [OPTIONS] -- COMMAND [ARGS]...",
     after_help = "\
 Examples:
   alloctrace record -p 1234 -d 60s
+  alloctrace record -n nginx -d 60s
+  alloctrace record --cgroup system.slice/app.service
   alloctrace record -o leak.jsonl.zst -- ./server --port 80
 
 Signals:
@@ -73,7 +75,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Failure> {
 pub(super) fn demo(tgid: u32, duration: Duration) -> Result<PathBuf, Failure> {
     let args = Args {
         tracing: TracingArgs {
-            target: TargetArgs { pid: vec![tgid], command: Vec::new() },
+            target: TargetArgs { pid: vec![tgid], ..TargetArgs::default() },
+            follow: false,
             no_follow: true,
             ring: 64 << 20,
             pools: PoolArgs::default(),

@@ -30,7 +30,7 @@ use crate::{
 /// never stopped or signalled, and goes on when you quit.
 #[derive(clap::Args)]
 #[command(
-    override_usage = "alloctrace top [OPTIONS] -p PID...\n       alloctrace top [OPTIONS] -- COMMAND [ARGS]...",
+    override_usage = "alloctrace top [OPTIONS] -p PID...\n       alloctrace top [OPTIONS] -n COMM | --cgroup PATH | --container ID | -a\n       alloctrace top [OPTIONS] -- COMMAND [ARGS]...",
     after_help = "\
 Examples:
   alloctrace top -p 1234
@@ -58,7 +58,7 @@ pub(super) struct Args {
     #[arg(long, conflicts_with = "count")]
     once: bool,
     /// Print this many tables and end.
-    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
     /// What comes first.
     #[arg(long, value_enum, default_value_t = SortName::Bytes)]

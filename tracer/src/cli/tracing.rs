@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     elf::pools::{Pools, Spec},
-    kernel::{Kernel, Launched, Programs, Settings, Streams, Target, process},
+    kernel::{Kernel, Launched, Programs, Selection, Settings, Streams, Target, cgroup::Groups, process},
     report::escape::printable,
 };
 
@@ -19,12 +19,18 @@ use crate::{
 pub(super) struct TracingArgs {
     #[command(flatten)]
     pub(super) target: TargetArgs,
+    /// Trace the children of a process too, whatever they become.
+    ///
+    /// This is so for a launched command. Of a selection (-n, --cgroup, -a) forked children are traced anyway, as long as
+    /// they stay inside of it.
+    #[arg(long, conflicts_with = "no_follow")]
+    pub(super) follow: bool,
     /// Do not trace the children of a launched command.
     ///
     /// Children are traced from their first instruction on, and for that every process of this machine
     /// that uses the same C library pays about half a microsecond per allocation while the tracing
     /// goes on. With this option only the command itself is touched.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["name", "cgroup", "container", "all"])]
     pub(super) no_follow: bool,
     /// Memory for events on their way to us; a power of two.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = ring_size)]
@@ -72,9 +78,10 @@ pub(super) fn start(settings: &Settings) -> Result<Kernel, Failure> {
 pub(super) struct Prepared {
     pub(super) settings: Settings,
     pub(super) launched: Option<Launched>,
-    /// Of the command, or of the first process.
+    /// Of the command, of the first process or of the selection.
     pub(super) name: String,
-    pub(super) tgid: u32,
+    /// None of a selection.
+    pub(super) tgid: Option<u32>,
     /// As typed.
     pub(super) description: String,
 }
@@ -84,39 +91,71 @@ impl TracingArgs {
     pub(super) fn prepare(&self, streams: Streams<'_>) -> Result<Prepared, Failure> {
         let pools = self.pools.pools()?;
         let command = &self.target.command;
-        let (target, launched, name, tgid) = match &command[..] {
-            [] => {
-                let tgid = self.target.pid[0];
-                let target = Target::Processes(dedup(&self.target.pid));
-                (target, None, process::describe(tgid).name, tgid)
-            }
-            [program, ..] => {
-                let child = Launched::new(command, streams)?;
-                let tgid = child.tgid();
-                let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-                (Target::Launched { tgid, command: command.clone() }, Some(child), name, tgid)
-            }
+        let (target, launched, name, tgid) = if let Some(selection) = self.target.selection()? {
+            say_if_nobody(&selection);
+            let name = name_of(&selection);
+            (Target::Selected(selection), None, name, None)
+        } else if let [program, ..] = &command[..] {
+            let child = Launched::new(command, streams)?;
+            let tgid = child.tgid();
+            let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
+            (Target::Launched { tgid, command: command.clone() }, Some(child), name, Some(tgid))
+        } else {
+            let tgid = self.target.pid[0];
+            let target = Target::Processes(dedup(&self.target.pid));
+            (target, None, process::describe(tgid).name, Some(tgid))
         };
-        let follow = launched.is_some() && !self.no_follow;
-        if follow {
-            log::info!(
-                "children are followed: other processes with the same C library pay for the traps too"
-            );
+        let follow = self.follow || (launched.is_some() && !self.no_follow);
+        if follow || tgid.is_none() {
+            log::info!("processes to come are traced: others with the same C library pay for the traps too");
         }
         let settings = Settings { target, follow, ring_bytes: self.ring, programs: Programs::Trace, pools };
         Ok(Prepared { settings, launched, name, tgid, description: self.target.describe() })
     }
 }
 
+/// For a file's name.
+fn name_of(selection: &Selection) -> String {
+    match selection {
+        Selection::All => "all".to_owned(),
+        Selection::Names(names) => names.join("+"),
+        Selection::Groups(groups) => groups.name(),
+    }
+}
+
+fn say_if_nobody(selection: &Selection) {
+    if selection.is_empty() {
+        eprintln!("alloctrace: there are no {} yet; waiting for them", selection.describe());
+    }
+}
+
 impl TargetArgs {
-    fn describe(&self) -> String {
-        if self.command.is_empty() {
-            let pids: Vec<String> = self.pid.iter().map(u32::to_string).collect();
-            format!("-p {}", pids.join(" -p "))
-        } else {
-            let words: Vec<_> = self.command.iter().map(|it| it.to_string_lossy()).collect();
-            format!("-- {}", words.join(" "))
+    /// What is not a process or a command by itself.
+    fn selection(&self) -> Result<Option<Selection>, Failure> {
+        if self.all {
+            return Ok(Some(Selection::All));
         }
+        if !self.name.is_empty() {
+            return Ok(Some(Selection::Names(self.name.clone())));
+        }
+        if !self.cgroup.is_empty() || !self.container.is_empty() {
+            return Ok(Some(Selection::Groups(Groups::find(&self.cgroup, &self.container)?)));
+        }
+        Ok(None)
+    }
+
+    fn describe(&self) -> String {
+        if !self.command.is_empty() {
+            let words: Vec<_> = self.command.iter().map(|it| it.to_string_lossy()).collect();
+            return format!("-- {}", words.join(" "));
+        }
+        let mut words = Vec::new();
+        words.extend(self.pid.iter().map(|it| format!("-p {it}")));
+        words.extend(self.name.iter().map(|it| format!("-n {it}")));
+        words.extend(self.cgroup.iter().map(|it| format!("--cgroup {it}")));
+        words.extend(self.container.iter().map(|it| format!("--container {it}")));
+        words.extend(self.all.then(|| "-a".to_owned()));
+        words.join(" ")
     }
 }
 

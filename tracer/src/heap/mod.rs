@@ -127,6 +127,16 @@ impl Heap {
                     self.begin(child);
                 }
             }
+            Event::Spawn { process, time_ns, child, child_tgid } => {
+                let mut made = None;
+                self.with(process, time_ns, |it, _| made = Some(it.spawn(child, child_tgid, time_ns)));
+                if let Some(child) = made {
+                    self.begin(child);
+                }
+            }
+            Event::Leave { process, time_ns, how } => {
+                self.with(process, time_ns, |it, cx| it.leave(time_ns, how, cx.losses));
+            }
             Event::Exit { process, time_ns, status } => {
                 self.with(process, time_ns, |it, cx| it.exit(time_ns, status, cx.losses));
             }

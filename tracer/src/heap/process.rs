@@ -300,6 +300,22 @@ impl Process {
         self.sites.end();
     }
 
+    /// What a process held that is a program now which nobody asked for is gone, as after any exec. Of one whose end was
+    /// not seen nothing more is known.
+    pub(super) fn leave(&mut self, time_ns: u64, how: How, losses: &mut Losses) {
+        if how == How::Exec {
+            self.exec(Arc::clone(&self.name), losses);
+        }
+        self.ended = Some(Ended { time_ns, how, code: 0 });
+        self.release(losses);
+        self.sites.end();
+    }
+
+    /// A child that has nothing of its parent.
+    pub(super) fn spawn(&self, child: ProcessId, tgid: u32, time_ns: u64) -> Self {
+        Self { parent: Some(self.id), ..Self::new(child, tgid, Arc::clone(&self.name), time_ns, None) }
+    }
+
     pub(super) fn choose_for_oom(&mut self) {
         self.oom = true;
     }

@@ -56,6 +56,13 @@ struct Member {
     offset: u32,
 }
 
+#[derive(Clone, Copy, FromBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Enumerator {
+    name: u32,
+    value: i32,
+}
+
 /// A structure or union, or a name for another type.
 enum Definition<'data> {
     Members { members: &'data [Member], bitfields: bool },
@@ -67,6 +74,7 @@ pub(crate) struct Btf<'data> {
     strings: &'data [u8],
     definitions: HashMap<u32, Definition<'data>>,
     by_name: HashMap<&'data str, u32>,
+    enumerators: HashMap<&'data str, i32>,
 }
 
 impl<'data> Btf<'data> {
@@ -82,7 +90,12 @@ impl<'data> Btf<'data> {
         };
         let mut types = section(header.type_offset, header.type_bytes)?;
         let strings = section(header.string_offset, header.string_bytes)?;
-        let mut btf = Self { strings, definitions: HashMap::new(), by_name: HashMap::new() };
+        let mut btf = Self {
+            strings,
+            definitions: HashMap::new(),
+            by_name: HashMap::new(),
+            enumerators: HashMap::new(),
+        };
         let mut id = 0;
         while !types.is_empty() {
             id += 1;
@@ -111,7 +124,14 @@ impl<'data> Btf<'data> {
             }
             kind::INT | kind::VAR | kind::DECL_TAG => rest.get(4..),
             kind::ARRAY => rest.get(12..),
-            kind::ENUM | kind::FUNC_PROTO => rest.get(8 * count..),
+            kind::ENUM => {
+                let (enumerators, rest) = <[Enumerator]>::ref_from_prefix_with_elems(rest, count).ok()?;
+                for it in enumerators {
+                    self.enumerators.insert(self.string(it.name)?, it.value);
+                }
+                Some(rest)
+            }
+            kind::FUNC_PROTO => rest.get(8 * count..),
             kind::DATASEC | kind::ENUM64 => rest.get(12 * count..),
             _ => Some(rest),
         }
@@ -134,6 +154,11 @@ impl<'data> Btf<'data> {
             id = kind;
         }
         Some(bits / 8)
+    }
+
+    /// The value of a name in an enumeration of 32 bits.
+    pub(crate) fn enumerator(&self, name: &str) -> Option<i32> {
+        self.enumerators.get(name).copied()
     }
 
     /// (offset in bits, type) of a member.
@@ -163,9 +188,10 @@ mod tests {
         assert_eq!(btf.offset(structure, path), expected, "{structure} {path:?}");
     }
 
-    /// `struct outer { int a; struct { long b; }; struct inner c; }; struct inner { int x; int y; }`
+    /// `struct outer { int a; struct { long b; }; struct inner c; }; struct inner { int x; int y; };
+    /// enum { first = 5 }`
     fn sample() -> Vec<u8> {
-        let strings = b"\0outer\0inner\0a\0b\0c\0x\0y\0";
+        let strings = b"\0outer\0inner\0a\0b\0c\0x\0y\0first\0";
         let at = |name: &[u8]| {
             strings
                 .windows(name.len() + 2)
@@ -176,6 +202,7 @@ mod tests {
         types.extend([at(b"inner"), 4 << 24 | 2, 8, at(b"x"), 1, 0, at(b"y"), 1, 32]);
         types.extend([0, 4 << 24 | 1, 8, at(b"b"), 1, 0]);
         types.extend([at(b"outer"), 4 << 24 | 3, 24, at(b"a"), 1, 0, 0, 3, 64, at(b"c"), 2, 128]);
+        types.extend([0, 6 << 24 | 1, 4, at(b"first"), 5]);
         let types: Vec<u8> = types.iter().flat_map(|it| it.to_le_bytes()).collect();
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
         for word in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
@@ -193,6 +220,13 @@ mod tests {
         check(&sample(), "outer", &["c", "y"], Some(20));
         check(&sample(), "outer", &["z"], None);
         check(&sample(), "other", &["a"], None);
+    }
+
+    #[test]
+    fn values_of_enumerations() {
+        let bytes = sample();
+        let btf = Btf::parse(&bytes).expect("type information");
+        assert_eq!((btf.enumerator("first"), btf.enumerator("second")), (Some(5), None));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tracer_ebpf::{
     mapping::FIRST_KERNEL_OBJECT,
 };
 
-use super::{btf::Btf, multi::Multi, tracefs};
+use super::{btf::Btf, cgroup::Hierarchy, multi::Multi, tracefs};
 
 /// The kernel's description of its own types.
 pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -31,15 +31,18 @@ pub(crate) struct Sizes {
     pub(crate) blocks: u32,
 }
 
-/// Processes and objects get their numbers from two sides; user space numbers those it names itself.
-pub(crate) const FIRST_KERNEL_PROCESS: u32 = 1 << 12;
-
-/// Loads the object and its maps; no program runs yet.
+/// Loads the object and its maps; no program runs yet. `hierarchy` is that of the control groups to look for.
 ///
 /// # Errors
 /// What is missing: type information, a structure member, a tracepoint, or what the kernel said.
-pub(crate) fn load(sizes: Sizes, follow: bool) -> Result<Ebpf> {
-    let config = Config { follow: follow.into(), wake_bytes: sizes.ring_bytes / 4, ..machine_config()? };
+pub(crate) fn load(sizes: Sizes, follow: bool, hierarchy: Option<&Hierarchy>) -> Result<Ebpf> {
+    let own_tgid = std::process::id();
+    let config = Config {
+        follow: follow.into(),
+        wake_bytes: sizes.ring_bytes / 4,
+        own_tgid,
+        ..machine_config(hierarchy)?
+    };
     let cpus =
         aya::util::nr_cpus().map_err(|(file, error)| anyhow!(error).context(format!("read {file}")))?;
     let mut ebpf = EbpfLoader::new()
@@ -52,7 +55,6 @@ pub(crate) fn load(sizes: Sizes, follow: bool) -> Result<Ebpf> {
     Array::try_from(ebpf.map_mut("CONFIG").context("map CONFIG")?)?.set(0, config, 0)?;
     let mut next: Array<_, u32> = Array::try_from(ebpf.map_mut("NEXT").context("map NEXT")?)?;
     next.set(0, FIRST_KERNEL_OBJECT, 0)?;
-    next.set(1, FIRST_KERNEL_PROCESS, 0)?;
     Ok(ebpf)
 }
 
@@ -109,7 +111,7 @@ fn explain(name: &str, error: ProgramError) -> anyhow::Error {
 }
 
 /// The offsets of everything that the probes read out of the kernel.
-fn machine_config() -> Result<Config> {
+fn machine_config(hierarchy: Option<&Hierarchy>) -> Result<Config> {
     let bytes = fs::read(BTF_PATH).with_context(|| {
         format!("read {BTF_PATH} (the kernel must be built with CONFIG_DEBUG_INFO_BTF=y)")
     })?;
@@ -121,6 +123,11 @@ fn machine_config() -> Result<Config> {
     };
     let new_task = tracefs::Format::read("task", "task_newtask")?;
     let victim = tracefs::Format::read("oom", "mark_victim")?;
+    let groups = match hierarchy {
+        Some(hierarchy) => group_config(&btf, hierarchy)
+            .with_context(|| format!("{BTF_PATH}: this kernel's control groups are not of a known form"))?,
+        None => Config::default(),
+    };
     Ok(Config {
         vma_start: offset("vm_area_struct", &["vm_start"])?,
         vma_end: offset("vm_area_struct", &["vm_end"])?,
@@ -141,8 +148,34 @@ fn machine_config() -> Result<Config> {
         newtask_pid: new_task.offset("pid")?,
         newtask_clone_flags: new_task.offset("clone_flags")?,
         victim_pid: victim.offset("pid")?,
-        follow: 0,
-        wake_bytes: 0,
+        mm_arg_start: offset("mm_struct", &["arg_start"])?,
+        mm_arg_end: offset("mm_struct", &["arg_end"])?,
+        file_dentry: offset("file", &["f_path", "dentry"])?,
+        dentry_name: offset("dentry", &["d_name", "name"])?,
+        dentry_parent: offset("dentry", &["d_parent"])?,
+        ..groups
+    })
+}
+
+/// The way from a task to its control group, and from there to the root.
+fn group_config(btf: &Btf<'_>, hierarchy: &Hierarchy) -> Option<Config> {
+    const POINTER_BYTES: u32 = 8;
+    let css_set_start = match hierarchy.subsystem() {
+        Some(name) => {
+            let place = u32::try_from(btf.enumerator(&name)?).ok()?;
+            btf.offset("css_set", &["subsys"])? + POINTER_BYTES * place
+        }
+        None => btf.offset("css_set", &["dfl_cgrp"])?,
+    };
+    Some(Config {
+        task_cgroups: btf.offset("task_struct", &["cgroups"])?,
+        css_set_start,
+        css_cgroup: btf.offset("cgroup_subsys_state", &["cgroup"])?,
+        cgroup_parent: btf.offset("cgroup", &["self", "parent"])?,
+        cgroup_kernfs: btf.offset("cgroup", &["kn"])?,
+        kernfs_id: btf.offset("kernfs_node", &["id"])?,
+        hierarchy_is_v2: (*hierarchy == Hierarchy::V2).into(),
+        ..Config::default()
     })
 }
 

@@ -4,11 +4,14 @@
 //! dropping it takes everything out of the kernel again. Whatever happens to this process, the kernel
 //! closes its descriptors, and with the last of them the probes are gone.
 
+mod arrivals;
 mod btf;
+pub mod cgroup;
 pub mod doctor;
 mod error;
 pub mod launch;
 mod load;
+mod members;
 mod missing;
 mod multi;
 mod object;
@@ -17,33 +20,38 @@ mod probes;
 pub mod process;
 mod raw;
 mod ring;
+mod selection;
 mod sys;
 mod tables;
 mod tracefs;
+mod whereabouts;
 
 use std::{ffi::OsString, fs::File, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
+    maps::{MapData, PerCpuArray, RingBuf},
 };
 use tokio::io::unix::AsyncFd;
 use tracer_ebpf::{
     loss::Loss,
-    mapping::{Member, PROCESS_AWAITS_EXEC, PROCESS_TRACED, Process},
+    mapping::{PROCESS_AWAITS_EXEC, PROCESS_TRACED},
 };
 
+use self::{
+    arrivals::Arrivals,
+    load::Links,
+    members::Members,
+    objects::Objects,
+    probes::{Probes, Scope},
+    ring::Decoded,
+};
 pub use self::{
     error::StartError,
     launch::{Launched, Streams},
     probes::Programs,
-};
-use self::{
-    load::Links,
-    objects::Objects,
-    probes::{Probes, Scope},
-    ring::Decoded,
+    selection::Selection,
 };
 use crate::{
     elf::pools::Pools,
@@ -59,12 +67,14 @@ pub enum Target {
         tgid: u32,
         command: Vec<OsString>,
     },
+    /// Those there are and those that come.
+    Selected(Selection),
 }
 
 /// How to trace.
 pub struct Settings {
     pub target: Target,
-    /// Trace forked children too.
+    /// Trace children too, whatever they become. A selection has those that stay inside of it anyway.
     pub follow: bool,
     /// A power of two and a multiple of the page size.
     pub ring_bytes: u32,
@@ -100,9 +110,10 @@ struct State {
     probes: Probes,
     ebpf: Ebpf,
     objects: Objects,
-    scope_of_new: Option<Scope>,
-    /// Processes of the kernel half by number, for those it may ask about.
-    tgids: std::collections::HashMap<ProcessId, u32>,
+    members: Members,
+    arrivals: Arrivals,
+    /// Probes see the calls of everybody who maps the file, and not only those of one process.
+    everyone: bool,
     /// Processes that have ended since the last look at the ring: where their code lay can still be asked.
     ended: Vec<ProcessId>,
     counted: Losses,
@@ -132,8 +143,9 @@ impl Kernel {
 
     fn attach(settings: &Settings, mut objects: Objects) -> anyhow::Result<Self> {
         tracefs::ensure_mounted()?;
-        let mut ebpf = load::load(objects.sizes(settings.ring_bytes), settings.follow)?;
-        let scopes = scopes(settings);
+        let mut ebpf =
+            load::load(objects.sizes(settings.ring_bytes), settings.follow, settings.target.hierarchy())?;
+        let scopes = settings.scopes();
         let links = if scopes == [Scope::Everyone] { Links::Multi } else { Links::Single };
         let multi = load::load_programs(&mut ebpf, links)?;
         let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
@@ -143,6 +155,8 @@ impl Kernel {
         let mut counted = Losses::default();
         objects.connect(&mut ebpf, &mut counted)?;
 
+        let members = Members::new(&mut ebpf)?;
+
         let mut probes = Probes::new(settings.programs, multi);
         for scope in &scopes {
             for (number, object) in objects.iter() {
@@ -151,12 +165,9 @@ impl Kernel {
             }
         }
         probes.attach_tracepoints(&mut ebpf)?;
-        let scope_of_new = match scopes[..] {
-            [scope] => Some(scope),
-            _ => None,
-        };
-        let tgids = std::collections::HashMap::new();
-        let mut state = State { ebpf, objects, probes, scope_of_new, tgids, ended: Vec::new(), counted };
+        let everyone = scopes == [Scope::Everyone];
+        let (arrivals, ended) = (Arrivals::default(), Vec::new());
+        let mut state = State { ebpf, objects, probes, members, arrivals, everyone, ended, counted };
         state.switch_on(&settings.target)?;
         Ok(Self { ring, losses, log, state })
     }
@@ -169,24 +180,38 @@ impl Kernel {
         self.ring.readable().await.map(|mut it| it.clear_ready())
     }
 
-    /// The processes that were given as targets, as events.
-    pub fn beginnings(&self, time_ns: u64) -> Vec<Event> {
-        let mut begun: Vec<_> = self.state.tgids.iter().map(|(process, tgid)| (*process, *tgid)).collect();
-        begun.sort_unstable();
-        let begin = |(process, tgid)| Event::Begin {
-            process,
-            time_ns,
-            tgid,
-            name: process::describe(tgid).name.into(),
-            break_end: process::break_end(tgid),
-        };
-        begun.into_iter().map(begin).collect()
+    /// The processes that were found running and have been begun since this was called last, as events.
+    pub fn beginnings(&mut self, time_ns: u64) -> Vec<Event> {
+        self.state.arrivals.take_begun(time_ns)
+    }
+
+    /// Begins the processes that belong to the selection now and did not when they began, as those do that are moved
+    /// into a control group.
+    pub fn look_for_more(&mut self) {
+        self.state.look_for_more();
+    }
+
+    /// Whether there may be processes to trace when all that are known have ended.
+    pub fn expects_more(&self) -> bool {
+        self.state.arrivals.expects_more()
+    }
+
+    /// A process whose end was not reported is gone.
+    pub fn forget(&mut self, process: ProcessId) {
+        self.state.ended.push(process);
+    }
+
+    /// What there is to say of processes that have begun or have become something else.
+    pub fn take_descriptions(&mut self) -> Vec<(ProcessId, process::Description)> {
+        self.state.arrivals.take_descriptions()
     }
 
     /// Hands over what has been reported, in order, `limit` records at most. Returns how many there were.
     pub fn drain(&mut self, limit: usize, mut sink: impl FnMut(Event)) -> usize {
         for process in self.state.ended.drain(..) {
             self.state.objects.end_process(process);
+            self.state.members.end(process);
+            self.state.arrivals.end(process);
         }
         let mut count = 0;
         let ring = self.ring.get_mut();
@@ -243,18 +268,13 @@ impl State {
         let (tgids, state) = match target {
             Target::Processes(tgids) => (&tgids[..], PROCESS_TRACED),
             Target::Launched { tgid, .. } => (std::slice::from_ref(tgid), PROCESS_AWAITS_EXEC),
+            Target::Selected(selection) => return self.select(selection),
         };
-        for (number, tgid) in (1u32..).zip(tgids) {
-            self.tgids.insert(ProcessId(number), *tgid);
-            let mut members: HashMap<_, u32, Member> =
-                HashMap::try_from(self.ebpf.map_mut("MEMBERS").context("map MEMBERS")?)?;
-            members.insert(tgid, Member { process: number, borrowed: 0 }, 0)?;
-            self.objects.begin_process(ProcessId(number), *tgid);
-        }
-        for number in (1u32..).take(tgids.len()) {
-            let mut processes: Array<_, Process> =
-                Array::try_from(self.ebpf.map_mut("PROCESSES").context("map PROCESSES")?)?;
-            processes.set(number, Process { generation: 0, state }, 0)?;
+        for tgid in tgids {
+            if let Some(process) = self.members.add(*tgid, state)? {
+                self.arrivals.begin(process, *tgid);
+                self.objects.begin_process(process, *tgid);
+            }
         }
         Ok(())
     }
@@ -262,7 +282,7 @@ impl State {
     fn handle(&mut self, bytes: &[u8], sink: &mut impl FnMut(Event)) {
         match ring::decode(bytes) {
             Some(Decoded::Event(event)) => {
-                if let Event::Exit { process, .. } = event {
+                if let Event::Exit { process, .. } | Event::Leave { process, .. } = event {
                     self.ended.push(process);
                 }
                 sink(event);
@@ -272,47 +292,20 @@ impl State {
                 sink(Event::Stack { key, stop, frames });
             }
             Some(Decoded::RawStack(raw)) => sink(self.objects.finish(raw)),
+            Some(Decoded::Path(record)) => self.objects.note_path(record),
             Some(Decoded::Mapping(record)) => {
-                let found = self.objects.add_mapping(record, &mut self.counted);
-                if let (Some(number), Some(scope)) = (found, self.scope_of_new)
-                    && let Some(object) = self.objects.get(number)
-                    && !object.functions.is_empty()
-                {
-                    let failed = self.probes.attach_object(&mut self.ebpf, number, object, scope);
-                    self.counted.add(Loss::FailedProbes, failed);
-                    self.counted.add(Loss::LateProbes, 1);
-                }
+                let new = self.objects.add_mapping(record, &mut self.counted);
+                self.probe_mapped(record, new);
             }
-            Some(Decoded::Fork { event: Event::Fork { process, time_ns, child, child_tgid }, copied }) => {
-                self.tgids.insert(child, child_tgid);
-                self.objects.fork_process(process, child, child_tgid);
-                sink(if copied {
-                    Event::Fork { process, time_ns, child, child_tgid }
-                } else {
-                    let name = process::describe(child_tgid).name.into();
-                    Event::Begin { process: child, time_ns, tgid: child_tgid, name, break_end: None }
-                });
+            Some(Decoded::Fork { parent, time_ns, child, child_tgid, copied }) => {
+                sink(self.fork(parent, time_ns, child, child_tgid, copied));
             }
-            Some(Decoded::Exec { event, tgid }) => {
-                if let Event::Exec { process, .. } = event {
-                    self.objects.exec_process(process, tgid);
-                }
+            Some(Decoded::Exec { event, record }) => {
+                self.exec(record);
                 sink(event);
             }
             _ => self.counted.add(Loss::MalformedRecords, 1),
         }
-    }
-}
-
-/// Whose breakpoints are wanted. With links for each process a call walks those of all processes, 6 to 25 ns each, so that
-/// beyond some tens of them it is cheaper that everybody who maps the file has the breakpoints.
-fn scopes(settings: &Settings) -> Vec<Scope> {
-    const MOST_SCOPES: usize = 30;
-    match &settings.target {
-        _ if settings.follow => vec![Scope::Everyone],
-        Target::Processes(tgids) if tgids.len() > MOST_SCOPES => vec![Scope::Everyone],
-        Target::Processes(tgids) => tgids.iter().map(|it| Scope::Process(*it)).collect(),
-        Target::Launched { tgid, .. } => vec![Scope::Process(*tgid)],
     }
 }
 

@@ -74,7 +74,9 @@ impl Object {
     pub(crate) fn of_path(path: &Path) -> io::Result<(ObjectKey, Self)> {
         let file = File::open(path)?;
         let key = key_of(&file)?;
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // Without links, and as whoever maps it calls it if that is in another mount namespace.
+        let path =
+            fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_else(|_| path.to_owned());
         Ok((key, Self::read(file, path.to_string_lossy().into_owned())?))
     }
 
@@ -142,6 +144,14 @@ impl Object {
     pub(crate) fn is_syscall_wrapper(&self, frame: Frame) -> bool {
         self.syscall_wrappers.iter().any(|it| it.contains(&frame.offset()))
     }
+}
+
+/// The key of the file at `path`, which is not read.
+///
+/// # Errors
+/// Those of `open(2)`.
+pub(crate) fn key_at(path: &Path) -> io::Result<ObjectKey> {
+    key_of(&File::open(path)?)
 }
 
 /// Device and inode as the kernel holds them: its own device numbers have 20 bits for the minor part.

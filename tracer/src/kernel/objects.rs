@@ -11,7 +11,7 @@ use aya::{Ebpf, maps::MapData};
 use tracer_ebpf::{
     loss::Loss,
     mapping::{Mapped, ObjectKey, VDSO},
-    record::{Frame, Mapping, RawStack},
+    record::{self, Frame, Mapping, RawStack},
     unwind::{Rule, Stop},
 };
 
@@ -19,10 +19,12 @@ use super::{
     Module, StartError, Target, launch,
     load::Sizes,
     missing,
-    object::Object,
+    object::{self, Object},
     process::{self, CodeMapping},
     raw::{self, Mappings},
+    selection::Selection,
     tables::Tables,
+    whereabouts::Whereabouts,
 };
 use crate::{
     elf::{
@@ -50,6 +52,7 @@ pub(crate) struct Objects {
     /// What the targets are, for messages.
     targets: Vec<TargetFacts>,
     news: Vec<u32>,
+    whereabouts: Whereabouts,
     kernel: Option<KernelSide>,
     /// The user's own.
     pools: Pools,
@@ -91,6 +94,21 @@ impl Objects {
                 }
             }
             Target::Launched { command, .. } => objects.add_predicted(command)?,
+            Target::Selected(selection) => {
+                // What most programs of this machine will map: our own libraries.
+                let _ = objects.add_process(std::process::id());
+                for tgid in selection.running() {
+                    // It may have ended since, and a kernel thread maps nothing.
+                    let _ = objects.add_process(tgid);
+                }
+                if let Selection::Names(names) = selection {
+                    for name in names {
+                        // It need not be a program that is found by its name.
+                        let _ = objects.add_predicted(&[name.into()]);
+                    }
+                }
+                objects.targets.clear();
+            }
         }
         Ok(objects)
     }
@@ -269,6 +287,82 @@ impl Objects {
         self.objects.get(&number)?.as_ref().ok()
     }
 
+    /// An object that may already have a number from the kernel half. Returns it if it is new here.
+    fn adopt(&mut self, key: ObjectKey, object: Object, counted: &mut Losses) -> Option<u32> {
+        let known = self.kernel.as_ref().and_then(|it| it.numbers.get(&key, 0).ok());
+        let known = known.or_else(|| self.numbers.get(&key).copied());
+        if known.is_some_and(|it| self.get(it).is_some()) {
+            return None;
+        }
+        // Below the numbers that the kernel half gives; see `FIRST_KERNEL_OBJECT`.
+        let number = known.unwrap_or(self.numbers.len() as u32 + 1);
+        self.enter(key, number, Ok(object), counted);
+        Some(number)
+    }
+
+    /// Puts an object in, and has the kernel half know it.
+    fn enter(&mut self, key: ObjectKey, number: u32, object: Result<Object, String>, counted: &mut Losses) {
+        self.numbers.insert(key, number);
+        self.whereabouts.forget(number);
+        self.objects.insert(number, object);
+        self.news.push(number);
+        if let Err(error) = self.tell_kernel(key, number, counted) {
+            log::warn!("unwinding table: {error:#}");
+            counted.add(Loss::SkippedTables, 1);
+        }
+    }
+
+    /// What a process has mapped that was found running. Returns the objects that are new.
+    pub(crate) fn add_running(&mut self, tgid: u32, counted: &mut Losses) -> Vec<u32> {
+        let mappings = process::code_mappings(tgid).unwrap_or_default();
+        let unknown = |it: &CodeMapping, numbers: &HashMap<ObjectKey, u32>| !numbers.contains_key(&it.key);
+        let mut added = Vec::new();
+        for mapping in mappings {
+            if unknown(&mapping, &self.numbers)
+                && let Ok(object) = Object::of_mapping(tgid, &mapping)
+            {
+                added.extend(self.adopt(mapping.key, object, counted));
+            }
+        }
+        added
+    }
+
+    /// What a program that nobody has met before will map, as far as it can be told. Returns the objects that are new.
+    pub(crate) fn foresee(&mut self, tgid: u32, counted: &mut Losses) -> Vec<u32> {
+        let mut added = Vec::new();
+        for path in process::closure(tgid) {
+            // Most are known; then the file is not read.
+            if object::key_at(&path).is_ok_and(|it| self.numbers.contains_key(&it)) {
+                continue;
+            }
+            if let Ok((key, object)) = Object::of_path(&path) {
+                added.extend(self.adopt(key, object, counted));
+            }
+        }
+        added
+    }
+
+    /// Where an object's file lies, if user space has not opened it yet.
+    pub(crate) fn note_path(&mut self, record: &record::Path) {
+        self.whereabouts.note(record);
+    }
+
+    /// The file of an object, as far as it can be named without a process that maps it.
+    pub(crate) fn path(&self, number: u32) -> Option<String> {
+        match self.objects.get(&number) {
+            Some(Ok(object)) => Some(object.path.clone()),
+            _ => self.open_elsewhere(number).map(|it| it.path),
+        }
+    }
+
+    fn open_elsewhere(&self, number: u32) -> Option<Object> {
+        let (key, candidates) = self.whereabouts.candidates(number)?;
+        candidates
+            .iter()
+            .find_map(|it| Object::of_path(it).ok().filter(|(found, _)| *found == key))
+            .map(|it| it.1)
+    }
+
     /// The object behind a mapping, read if it is new, and what was wrong with it.
     fn add_code(&mut self, tgid: u32, mapping: &CodeMapping) -> (u32, Option<String>) {
         if let Some(number) = self.numbers.get(&mapping.key) {
@@ -310,7 +404,8 @@ impl Objects {
         let seen =
             process::code_mappings(tgid).ok().and_then(|it| it.into_iter().find(|it| it.start == start));
         let path = seen.map_or_else(|| format!("[inode {ino} of device {dev:#x}]"), |it| it.path);
-        let mut object = Object::of_mapping(tgid, &CodeMapping { path: path.clone(), ..mapping });
+        let object = Object::of_mapping(tgid, &CodeMapping { path: path.clone(), ..mapping });
+        let mut object = object.or_else(|error| self.open_elsewhere(number).ok_or(error));
         self.add_pools(&mut object);
         if let Err(error) = &object {
             log::debug!("{path}: {error}");
@@ -318,13 +413,7 @@ impl Objects {
                 return None;
             }
         }
-        self.numbers.insert(key, number);
-        self.objects.insert(number, object.map_err(|_| path));
-        self.news.push(number);
-        if let Err(error) = self.tell_kernel(key, number, counted) {
-            log::warn!("unwinding table: {error:#}");
-            counted.add(Loss::SkippedTables, 1);
-        }
+        self.enter(key, number, object.map_err(|_| path), counted);
         Some(number)
     }
 

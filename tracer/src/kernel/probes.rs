@@ -202,6 +202,11 @@ impl Probes {
         failed
     }
 
+    /// Whether the functions of an object are probed in this scope.
+    pub(crate) fn has(&self, number: u32, scope: Scope) -> bool {
+        self.done.contains(&(number, scope))
+    }
+
     /// All probes of an object, one link for each program. False if there are no such links; an error means that
     /// none of the probes is there.
     fn attach_together(&mut self, object: &Object, path: &str) -> Result<bool> {

@@ -1,6 +1,6 @@
 //! Processes as `/proc` tells of them.
 
-use std::{fs, io};
+use std::{ffi::OsStr, fs, io, path::PathBuf};
 
 use procfs::{
     ProcError,
@@ -8,7 +8,8 @@ use procfs::{
 };
 use tracer_ebpf::mapping::{Mapped, ObjectKey, VDSO};
 
-use super::StartError;
+use super::{StartError, cgroup};
+use crate::elf::closure;
 
 /// What a report says of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Description {
     pub exe: String,
     /// The lowest memory limit of the control groups it is in.
     pub limit_bytes: Option<u64>,
+    /// The control group that accounts its memory, from the root of the hierarchy on.
+    pub cgroup: Option<String>,
 }
 
 /// An executable mapping of a file, or the vDSO.
@@ -91,7 +94,20 @@ pub fn describe(tgid: u32) -> Description {
         command,
         exe: process.exe().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default(),
         limit_bytes: memory_limit(&process),
+        cgroup: cgroup::memory_group(&process),
     }
+}
+
+/// The files that a process which has just begun will map, as they are reached from here.
+pub(crate) fn closure(tgid: u32) -> Vec<PathBuf> {
+    let Ok(exe) = fs::read_link(format!("/proc/{tgid}/exe")) else { return Vec::new() };
+    let environment = Process::new(tgid as i32).and_then(|it| it.environ()).unwrap_or_default();
+    let environment = closure::SearchEnv {
+        ld_preload: environment.get(OsStr::new("LD_PRELOAD")).cloned(),
+        ld_library_path: environment.get(OsStr::new("LD_LIBRARY_PATH")).cloned(),
+        root: format!("/proc/{tgid}/root").into(),
+    };
+    closure::predict(&exe, &environment, &|path| fs::read(path).ok())
 }
 
 /// The smallest limit on the way from the process's memory control group to the root, v1 or v2.

@@ -1,21 +1,39 @@
 //! Bytes from the ring to [`Event`]s, and the few records that the kernel room handles itself.
 
 use tracer_ebpf::record::{
-    Alloc, Break, EmptyCache, Exec, Exit, Fork, Free, Head, Kind, Map, Mapping, NESTED, RawStack, Realloc,
-    Remap, Stack, Unmap,
+    self, Alloc, Break, EmptyCache, Exec, Exit, Fork, Free, Head, Kind, Map, Mapping, NESTED,
+    NOTHING_INHERITED, RawStack, Realloc, Remap, Stack, Unmap,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use crate::event::{Event, Frame, ProcessId, StackKey, Stop, Via};
+use crate::{
+    event::{Event, Frame, ProcessId, StackKey, Stop, Via},
+    interval::How,
+};
 
 /// What a record says.
 pub(crate) enum Decoded<'bytes> {
     Event(Event),
-    Stack { key: StackKey, stop: Stop, frames: &'bytes [u64] },
+    Stack {
+        key: StackKey,
+        stop: Stop,
+        frames: &'bytes [u64],
+    },
     RawStack(&'bytes RawStack),
     Mapping(&'bytes Mapping),
-    Fork { event: Event, copied: bool },
-    Exec { event: Event, tgid: u32 },
+    Path(&'bytes record::Path),
+    /// `parent` is not if nobody knows it.
+    Fork {
+        parent: Option<ProcessId>,
+        time_ns: u64,
+        child: ProcessId,
+        child_tgid: u32,
+        copied: bool,
+    },
+    Exec {
+        event: Event,
+        record: &'bytes Exec,
+    },
 }
 
 /// `None` for bytes that are no record.
@@ -74,16 +92,19 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
         }
         Kind::RawStack => return Some(Decoded::RawStack(record(bytes)?)),
         Kind::Mapping => return Some(Decoded::Mapping(record(bytes)?)),
+        Kind::Path => return Some(Decoded::Path(record(bytes)?)),
+        Kind::Leave => Event::Leave { process, time_ns, how: How::Exec },
         Kind::Fork => {
             let Fork { child, child_tgid, .. } = *record(bytes)?;
-            let event = Event::Fork { process, time_ns, child: ProcessId(child), child_tgid };
-            return Some(Decoded::Fork { event, copied: !nested });
+            let parent = (process != ProcessId(0)).then_some(process);
+            let copied = head.flags & NOTHING_INHERITED == 0;
+            return Some(Decoded::Fork { parent, time_ns, child: ProcessId(child), child_tgid, copied });
         }
         Kind::Exec => {
-            let Exec { tgid, command, .. } = *record(bytes)?;
-            let end = command.iter().position(|it| *it == 0).unwrap_or(command.len());
-            let name = String::from_utf8_lossy(&command[..end]).into();
-            return Some(Decoded::Exec { event: Event::Exec { process, time_ns, name }, tgid });
+            let record: &Exec = record(bytes)?;
+            let end = record.command.iter().position(|it| *it == 0).unwrap_or(record.command.len());
+            let name = String::from_utf8_lossy(&record.command[..end]).into();
+            return Some(Decoded::Exec { event: Event::Exec { process, time_ns, name }, record });
         }
     };
     Some(Decoded::Event(event))
@@ -94,7 +115,7 @@ fn record<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8]) -> Option<&T> {
 }
 
 fn kind(code: u16) -> Option<Kind> {
-    const KINDS: [Kind; 15] = [
+    const KINDS: [Kind; 17] = [
         Kind::Stack,
         Kind::RawStack,
         Kind::Alloc,
@@ -110,6 +131,8 @@ fn kind(code: u16) -> Option<Kind> {
         Kind::Exit,
         Kind::Oom,
         Kind::EmptyCache,
+        Kind::Path,
+        Kind::Leave,
     ];
     KINDS.into_iter().find(|it| *it as u16 == code)
 }

@@ -29,7 +29,7 @@ pub use self::{
 use crate::{
     event::{Event, ProcessId},
     heap::Heap,
-    interval::Interval,
+    interval::{How, Interval},
     kernel::{self, Kernel, Launched, process},
 };
 
@@ -104,11 +104,23 @@ impl Run {
         let now_ns = kernel::now_ns();
         let heap = Heap::new(now_ns);
         let mut run = Self { kernel, heap, recorder, launched, alive: BTreeMap::new() };
-        for event in run.kernel.beginnings(now_ns) {
-            note_life(&event, &mut run.alive, &run.recorder);
-            run.heap.apply(&event);
-        }
+        run.begin(now_ns);
         run
+    }
+
+    /// Takes in the processes that were found running.
+    fn begin(&mut self, now_ns: u64) {
+        for event in self.kernel.beginnings(now_ns) {
+            note_life(&event, &mut self.alive, &self.recorder);
+            self.heap.apply(&event);
+        }
+        self.describe();
+    }
+
+    fn describe(&mut self) {
+        for (process, description) in self.kernel.take_descriptions() {
+            self.recorder.process(process, description);
+        }
     }
 
     /// Follows the target to the end of the run, and finishes the recording. The probes stay in place until
@@ -148,6 +160,8 @@ impl Run {
                 _ = interval.tick() => {
                     self.take_interval()?;
                     self.forget_vanished();
+                    self.kernel.look_for_more();
+                    self.begin(kernel::now_ns());
                 }
                 _ = redraw.tick(), if options.progress => progress.draw(self.heap.live(), self.heap.events(), &self.kernel.losses()),
                 ready = self.kernel.filling() => {
@@ -158,7 +172,7 @@ impl Run {
                     self.drain();
                 }
             }
-            if self.alive.is_empty() && self.drain() == 0 {
+            if self.alive.is_empty() && !self.kernel.expects_more() && self.drain() == 0 {
                 break Ending::TargetEnded;
             }
         };
@@ -183,6 +197,7 @@ impl Run {
             }
             heap.apply(&event);
         });
+        self.describe();
         if let Some(launched) = &mut self.launched {
             launched.try_wait();
         }
@@ -209,23 +224,33 @@ impl Run {
 
     /// Processes whose end was not reported, because the ring was full.
     fn forget_vanished(&mut self) {
-        self.alive.retain(|_, tgid| process::is_alive(*tgid));
+        let is_gone = |it: &(&ProcessId, &u32)| !process::is_alive(*it.1);
+        let vanished: Vec<ProcessId> =
+            self.alive.iter().filter(is_gone).map(|(process, _)| *process).collect();
+        if vanished.is_empty() {
+            return;
+        }
+        // Most ends are only still on their way.
+        self.drain();
+        let time_ns = kernel::now_ns();
+        for process in vanished {
+            if self.alive.remove(&process).is_some() {
+                self.kernel.forget(process);
+                self.heap.apply(&Event::Leave { process, time_ns, how: How::Unseen });
+            }
+        }
     }
 }
 
-/// Notes who is alive, and has processes described while they still are.
+/// Notes who is alive, and whom the OOM killer has chosen.
 fn note_life(event: &Event, alive: &mut BTreeMap<ProcessId, u32>, recorder: &Recorder) {
     match *event {
-        Event::Begin { process, tgid, .. } | Event::Fork { child: process, child_tgid: tgid, .. } => {
+        Event::Begin { process, tgid, .. }
+        | Event::Fork { child: process, child_tgid: tgid, .. }
+        | Event::Spawn { child: process, child_tgid: tgid, .. } => {
             alive.insert(process, tgid);
-            recorder.process(process, process::describe(tgid));
         }
-        Event::Exec { process, .. } => {
-            if let Some(tgid) = alive.get(&process) {
-                recorder.process(process, process::describe(*tgid));
-            }
-        }
-        Event::Exit { process, .. } => {
+        Event::Exit { process, .. } | Event::Leave { process, .. } => {
             alive.remove(&process);
         }
         Event::Oom { process, time_ns } => recorder.oom(process, time_ns),
@@ -269,9 +294,10 @@ impl Signals {
     }
 }
 
-/// `alloctrace.NAME.PID.TIME.jsonl.zst` in the current directory.
-pub fn default_capture_path(name: &str, tgid: u32, time: &str) -> PathBuf {
+/// `alloctrace.NAME.PID.TIME.jsonl.zst` in the current directory; without a process's number if it is about several.
+pub fn default_capture_path(name: &str, tgid: Option<u32>, time: &str) -> PathBuf {
     let safe = |it: char| if it.is_alphanumeric() || "-_.".contains(it) { it } else { '_' };
     let name: String = name.chars().map(safe).collect();
-    format!("alloctrace.{name}.{tgid}.{time}.jsonl.zst").into()
+    let tgid = tgid.map_or_else(String::new, |it| format!("{it}."));
+    format!("alloctrace.{name}.{tgid}{time}.jsonl.zst").into()
 }

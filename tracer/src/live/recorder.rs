@@ -221,13 +221,18 @@ impl<S: Sink> Work<S> {
             command: description.command,
             exe: description.exe,
             limit_bytes: description.limit_bytes,
+            cgroup: description.cgroup,
             ..self.epoch.process_row(state)
         };
-        if self.processes.get(&state.id) != Some(&row) {
-            self.sink.row(Row::Process(row.clone()))?;
-            self.processes.insert(state.id, row);
+        let is_new = self.processes.get(&state.id) != Some(&row);
+        if state.ended.is_some() {
+            // The heap does not speak of it again.
+            self.descriptions.remove(&state.id);
+            self.processes.remove(&state.id);
+        } else if is_new {
+            self.processes.insert(state.id, row.clone());
         }
-        Ok(())
+        if is_new { self.sink.row(Row::Process(row)) } else { Ok(()) }
     }
 
     /// One question for each file: opening its tables costs more than looking a name up.

@@ -16,7 +16,7 @@ use crate::{
 /// Where files go: beside each other, named after the target and the time.
 pub struct Saving {
     pub name: String,
-    pub tgid: u32,
+    pub tgid: Option<u32>,
 }
 
 /// The reason that a capture gives for its end, while the tracing goes on.

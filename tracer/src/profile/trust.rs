@@ -23,7 +23,7 @@ pub enum Grade {
 }
 
 /// Losses after which bytes are wrong, as opposed to names or stacks.
-const COUNTED: [Loss; 10] = [
+const COUNTED: [Loss; 11] = [
     Loss::LostEvents,
     Loss::ThreadsFull,
     Loss::ProcessesFull,
@@ -33,6 +33,7 @@ const COUNTED: [Loss; 10] = [
     Loss::LostFrees,
     Loss::FailedProbes,
     Loss::LateProbes,
+    Loss::LateProcesses,
     Loss::MalformedRecords,
 ];
 

@@ -32,7 +32,8 @@ pub fn explain(loss: Loss) -> &'static str {
         Loss::UnnamedModules => "executable files that could not be opened: no names for their functions",
         Loss::SkippedTables => "executable files without usable unwind information",
         Loss::FailedProbes => "allocator functions that could not be probed",
-        Loss::LateProbes => "allocators that came into view while running: their first calls are missing",
+        Loss::LateProbes => "processes that mapped an allocator not met before: its first calls are missing",
+        Loss::LateProcesses => "processes that were found only after they had begun",
         Loss::MalformedRecords => "records that made no sense",
     }
 }

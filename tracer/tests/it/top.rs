@@ -70,7 +70,7 @@ fn one_table_names_the_guilty_first() {
 fn a_block_of_lines_for_each_interval() {
     let guilty = Guilty::start("peers");
     let _alone = alone();
-    let ended = top(&["-p", &guilty.pid(), "-n", "3", "-i", "200ms", "-T", "1"]);
+    let ended = top(&["-p", &guilty.pid(), "--count", "3", "-i", "200ms", "-T", "1"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let blocks = blocks(&ended.output);
     assert_eq!(blocks.len(), 3, "{}", ended.output);

@@ -141,17 +141,18 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         LayoutName::Python => Layout::Python,
         LayoutName::Libbpf => Layout::Libbpf,
     };
-    let target = TargetArgs { pid: args.pid.into_iter().collect(), command };
+    let target = TargetArgs { pid: args.pid.into_iter().collect(), command, ..TargetArgs::default() };
     // Both tools trace one process, and not its children.
-    let prepared = TracingArgs { target, no_follow: true, ring: RING_BYTES, pools: args.pools.clone() }
-        .prepare(Streams::Ours)?;
+    let prepared =
+        TracingArgs { target, follow: false, no_follow: true, ring: RING_BYTES, pools: args.pools.clone() }
+            .prepare(Streams::Ours)?;
     runtime()?.block_on(async {
         let signals = Signals::new()?;
         let kernel = tracing::start(&prepared.settings)?;
         args.check_object(&kernel.allocators())?;
         let outstanding = Outstanding::new(kernel, prepared.launched, args.question(layout, sizes))?;
         let options = layout::Options { layout, top: args.top as usize, combined_only: args.combined_only };
-        let mut printer = Printer::start(options, prepared.tgid)?;
+        let mut printer = Printer::start(options, prepared.tgid.unwrap_or_default())?;
         printer.attached(args.command.as_deref());
         eprintln!("alloctrace: ready");
         let schedule = Schedule {

@@ -4,6 +4,7 @@ use expect_test::expect;
 
 use super::{SECOND, apply, check, heap};
 use crate::{
+    cost::Cost,
     event::{Loss, ProcessId},
     interval::{Ended, How},
 };
@@ -74,6 +75,34 @@ fn ends_have_three_ways() {
     assert_eq!(ended("begin 1 app\n at 1s\n exit 1 signal 139"), at(How::Signal, 11));
     assert_eq!(ended("begin 1 app\n oom 1\n at 1s\n exit 1 signal 9"), at(How::OomKill, 9));
     assert_eq!(ended("begin 1 app\n oom 1"), None);
+}
+
+#[test]
+fn what_leaves_holds_nothing_and_has_ended() {
+    let mut heap = heap();
+    apply(&mut heap, "begin 10 app\n stack #1 main\n alloc 10 0x1000 64B #1\n at 1s\n leave 10");
+    let interval = heap.interval(SECOND);
+    assert_eq!(interval.processes[0].ended, Some(Ended { time_ns: SECOND, how: How::Exec, code: 0 }));
+    assert_eq!(interval.sites[0].live(), Cost::default());
+    assert_eq!(heap.interval(2 * SECOND).processes.len(), 0);
+    apply(&mut heap, "alloc 10 0x1000 64B #1");
+    assert_eq!(heap.losses().get(Loss::MalformedRecords), 1);
+}
+
+#[test]
+fn a_spawned_child_has_a_parent_and_none_of_its_blocks() {
+    check(
+        "
+        begin 10 app
+        stack #1 main
+        alloc 10 0x1000 64B #1
+        spawn 10 11
+        exec  11 other
+        alloc 11 0x1000 1B #1
+        ",
+        expect![[r#"
+        "#]],
+    );
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Outstanding {
     ///
     /// # Errors
     /// If it traces more.
-    pub fn new(kernel: Kernel, launched: Option<Launched>, question: Question) -> Result<Self> {
+    pub fn new(mut kernel: Kernel, launched: Option<Launched>, question: Question) -> Result<Self> {
         kernel::run_first();
         let now_ns = kernel::now_ns();
         let beginnings = kernel.beginnings(now_ns);

@@ -1,0 +1,145 @@
+//! Who is traced, as the kernel half knows it: the processes that user space puts in, and the selection by which the
+//! kernel half takes in others.
+
+use std::collections::HashSet;
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData, MapError},
+};
+use tracer_ebpf::{
+    config::{Config, NAME_BYTES, SELECT_ALL, SELECT_GROUPS, SELECT_NAMES},
+    mapping::{MAX_PROCESSES, Member, PROCESS_NONE, Process, USER_SIDE, process_number, process_slot},
+};
+
+use super::selection::Selection;
+use crate::event::ProcessId;
+
+/// `BPF_NOEXIST` of include/uapi/linux/bpf.h.
+const ONLY_NEW: u64 = 1;
+
+pub(crate) struct Members {
+    members: HashMap<MapData, u32, Member>,
+    processes: Array<MapData, Process>,
+    names: HashMap<MapData, [u8; NAME_BYTES], u8>,
+    groups: HashMap<MapData, u64, u8>,
+    config: Array<MapData, Config>,
+    /// Numbers that user space has given so far; the first is 1.
+    given: u32,
+    /// Places of those that live.
+    taken: HashSet<u32>,
+}
+
+impl Members {
+    /// # Errors
+    /// If the maps are not as expected.
+    pub(crate) fn new(ebpf: &mut Ebpf) -> Result<Self> {
+        let mut take = |name: &str| ebpf.take_map(name).with_context(|| format!("map {name}"));
+        Ok(Self {
+            members: HashMap::try_from(take("MEMBERS")?)?,
+            processes: Array::try_from(take("PROCESSES")?)?,
+            names: HashMap::try_from(take("NAMES")?)?,
+            groups: HashMap::try_from(take("GROUPS")?)?,
+            config: Array::try_from(take("CONFIG")?)?,
+            given: 0,
+            taken: HashSet::new(),
+        })
+    }
+
+    /// From now on the kernel half takes in whoever is selected.
+    ///
+    /// # Errors
+    /// Those of `bpf(2)`.
+    pub(crate) fn select(&mut self, selection: &Selection) -> Result<()> {
+        let select = match selection {
+            Selection::All => SELECT_ALL,
+            Selection::Names(names) => {
+                for name in names {
+                    self.names.insert(padded(name), 1, 0).context("select by names")?;
+                }
+                SELECT_NAMES
+            }
+            Selection::Groups(_) => {
+                self.renew(selection);
+                SELECT_GROUPS
+            }
+        };
+        let config = self.config.get(&0, 0)?;
+        self.config.set(0, Config { select, ..config }, 0)?;
+        Ok(())
+    }
+
+    /// A group that was removed and made again in its place is another one to the kernel.
+    pub(crate) fn renew(&mut self, selection: &Selection) {
+        let Selection::Groups(groups) = selection else { return };
+        for id in groups.ids() {
+            if let Err(error) = self.groups.insert(id, 1, 0) {
+                log::warn!("select the control group {id}: {error}");
+            }
+        }
+    }
+
+    /// Puts a process in, in a `state`; `None` if it is in, or if there is no place.
+    ///
+    /// # Errors
+    /// Those of `bpf(2)`.
+    pub(crate) fn add(&mut self, tgid: u32, state: u32) -> Result<Option<ProcessId>> {
+        if self.members.get(&tgid, 0).is_ok() {
+            return Ok(None);
+        }
+        let Some(number) = self.free_number() else { return Ok(None) };
+        let slot = process_slot(number);
+        self.processes.set(slot, Process { generation: 0, state }, 0)?;
+        match self.members.insert(tgid, Member { process: number, borrowed: 0 }, ONLY_NEW) {
+            Ok(()) => {
+                self.taken.insert(slot);
+                Ok(Some(ProcessId(number)))
+            }
+            Err(error) => {
+                self.processes.set(slot, Process { generation: 0, state: PROCESS_NONE }, 0)?;
+                match error {
+                    // The kernel half was first.
+                    MapError::SyscallError(ref call)
+                        if call.io_error.kind() == std::io::ErrorKind::AlreadyExists =>
+                    {
+                        Ok(None)
+                    }
+                    error => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// Takes out a process that had ended before it was put in.
+    pub(crate) fn remove(&mut self, tgid: u32, process: ProcessId) {
+        let _ = self.members.remove(&tgid);
+        let slot = process_slot(process.0);
+        let _ = self.processes.set(slot, Process { generation: 0, state: PROCESS_NONE }, 0);
+        self.end(process);
+    }
+
+    /// A process has ended: its place can be given again. Those of the other side give theirs back themselves.
+    pub(crate) fn end(&mut self, process: ProcessId) {
+        self.taken.remove(&process_slot(process.0));
+    }
+
+    fn free_number(&mut self) -> Option<u32> {
+        for _ in 0..MAX_PROCESSES {
+            self.given += 1;
+            let number = process_number(self.given, USER_SIDE);
+            if !self.taken.contains(&process_slot(number)) {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
+
+/// A name as the kernel has it: cut to fifteen bytes, and filled up.
+fn padded(name: &str) -> [u8; NAME_BYTES] {
+    let mut bytes = [0; NAME_BYTES];
+    let length = name.len().min(NAME_BYTES - 1);
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    bytes
+}
