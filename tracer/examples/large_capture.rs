@@ -44,7 +44,7 @@ impl Numbers {
 }
 
 /// Times are given as they are to be written.
-const EPOCH: Epoch = Epoch { started_ns: 0, pools: Vec::new() };
+const EPOCH: Epoch = Epoch { started_ns: 0 };
 
 fn main() -> io::Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -79,7 +79,7 @@ fn header() -> Header {
         kernel: "none".to_owned(),
         interval_s: INTERVAL_NS as f64 / 1e9,
         target: "-p 4242".to_owned(),
-        tier: String::new(),
+        ..Header::default()
     }
 }
 

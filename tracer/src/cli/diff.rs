@@ -12,7 +12,7 @@ use super::{
     color,
     exit::Failure,
     output,
-    report::{KindName, Span, read},
+    report::{ByName, KindName, Span, read},
     settings,
     when::When,
 };
@@ -63,6 +63,9 @@ pub(super) struct Args {
     /// How many sites to show [default: 10 in text, all otherwise].
     #[arg(short = 'T', long, value_name = "N")]
     top: Option<usize>,
+    /// Which processes are looked at as one; processes of one name always are.
+    #[arg(long, value_enum, default_value_t = ByName::Process)]
+    by: ByName,
     /// Only blocks of an allocator, or only direct mappings.
     #[arg(long, value_enum, default_value_t = KindName::All)]
     kind: KindName,
@@ -95,7 +98,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 fn profile(args: &Args, path: &std::path::Path) -> Result<Profile, Failure> {
     let span = Span::of(path, None, args.from.as_ref(), args.to.as_ref())?;
-    let query = Query { kind: args.kind.query(), ..span.query() };
+    let query = Query { kind: args.kind.query(), by: args.by.into(), ..span.query() };
     Ok(Profile::new(&read(path, span.at_s)?, &query, usize::MAX))
 }
 

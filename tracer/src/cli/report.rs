@@ -15,7 +15,7 @@ use super::{color, exit::Failure, output, settings, when::When};
 use crate::{
     capture::{self, Recording},
     event::Kind,
-    profile::{Profile, Query, Sort, trust::Grade},
+    profile::{By, Profile, Query, Sort, trust::Grade},
     report::{self, Format, Options},
     symbol::LineTable,
 };
@@ -61,9 +61,12 @@ pub(super) struct Args {
     /// How many sites to show [default: 10 in text, all otherwise].
     #[arg(short = 'T', long, value_name = "N")]
     top: Option<usize>,
-    /// Only this process.
+    /// Only processes that had this number (repeatable).
     #[arg(long, value_name = "PID")]
-    pid: Option<u32>,
+    pid: Vec<u32>,
+    /// Which processes are looked at as one.
+    #[arg(long, value_enum, default_value_t = ByName::Process)]
+    by: ByName,
     /// Only blocks of an allocator, or only direct mappings.
     #[arg(long, value_enum, default_value_t = KindName::All)]
     kind: KindName,
@@ -97,6 +100,29 @@ pub(super) enum SortName {
     Blocks,
     Growth,
     Age,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum ByName {
+    /// None: each for itself.
+    Process,
+    /// Those that run the same file.
+    Command,
+    /// Those of the same control group.
+    Cgroup,
+    /// All.
+    All,
+}
+
+impl From<ByName> for By {
+    fn from(name: ByName) -> Self {
+        match name {
+            ByName::Process => Self::Process,
+            ByName::Command => Self::Command,
+            ByName::Cgroup => Self::Cgroup,
+            ByName::All => Self::All,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -144,7 +170,8 @@ impl Args {
 
     fn query(&self, span: &Span) -> Query {
         Query {
-            pid: self.pid,
+            pids: self.pid.clone(),
+            by: self.by.into(),
             kind: self.kind.query(),
             older_s: self.older.map(|it| it.as_secs_f64()),
             min_bytes: self.min_size,
@@ -179,9 +206,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
     let recording = read(&args.capture, until_s)?;
     let profile = profile(&recording, &query, args.format().shown_sites(&options));
-    if let Some(pid) = args.pid
-        && !recording.processes.values().any(|it| it.pid == pid)
-    {
+    let is_known = |pid: &&u32| recording.processes.values().any(|it| it.pid == **pid);
+    if let Some(pid) = args.pid.iter().find(|it| !is_known(it)) {
         return Err(Failure::target_gone(format!("{} holds no process with pid {pid}", options.path)));
     }
     output::fill(args.output.as_deref(), &[&args.capture], |out| {

@@ -1,6 +1,6 @@
 //! Two recordings of one program, before and after: sites matched by names, costs subtracted.
 //!
-//! Addresses differ from build to build, so a site is recognised by its process name, kind, allocating function and
+//! Addresses differ from build to build, so a site is recognised by the name of its process or group, kind, allocating function and
 //! the names along its stack. Inlined functions take no part: they are known only as long as the build is there.
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Frame, Profile, Site};
+use super::{By, Frame, Group, Profile, Site};
 use crate::{cost::Cost, symbol::Places};
 
 /// What changed from `before` to `after`.
@@ -25,6 +25,8 @@ pub struct Difference {
 /// The same stack in both recordings, or in one of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
+    /// The name of its process, or of the group of processes.
+    pub owner: Arc<str>,
     pub before: Side,
     pub after: Side,
     /// It moves by as much within one recording, without growing.
@@ -71,14 +73,18 @@ impl Difference {
         let stretch = (is_even && before_s > 0.0).then_some((before_s, after_s));
         let mut pairs: BTreeMap<Key, (Side, Side)> = BTreeMap::new();
         let mut names = Names::default();
+        let owners = owners(&before);
         for (place, site) in before.sites.iter().enumerate() {
-            pairs.entry(names.key(&before, site)).or_default().0.add(place, site);
+            pairs.entry(names.key(&before, &owners, site)).or_default().0.add(place, site);
         }
+        let owners = self::owners(&after);
         for (place, site) in after.sites.iter().enumerate() {
-            pairs.entry(names.key(&after, site)).or_default().1.add(place, site);
+            pairs.entry(names.key(&after, &owners, site)).or_default().1.add(place, site);
         }
-        let mut pairs: Vec<Pair> =
-            pairs.into_values().map(|(before, after)| Pair::new(before, after, stretch)).collect();
+        let mut pairs: Vec<Pair> = pairs
+            .into_iter()
+            .map(|(key, (before, after))| Pair::new(key.0, before, after, stretch))
+            .collect();
         pairs.sort_by_key(|it| {
             let change = it.live_change();
             (it.is_noise, -change.bytes.abs(), -change.blocks.abs())
@@ -113,7 +119,7 @@ impl Difference {
 }
 
 impl Pair {
-    fn new(before: Side, after: Side, stretch: Option<(f64, f64)>) -> Self {
+    fn new(owner: Arc<str>, before: Side, after: Side, stretch: Option<(f64, f64)>) -> Self {
         let swing_bytes = before.swing_bytes + after.swing_bytes;
         let before = match stretch {
             Some((before_s, after_s)) => before.stretched(before_s, after_s),
@@ -121,7 +127,7 @@ impl Pair {
         };
         let is_growing = before.is_growing || after.is_growing;
         let is_noise = !is_growing && (after.live.bytes - before.live.bytes).abs() <= swing_bytes;
-        Self { before, after, is_noise }
+        Self { owner, before, after, is_noise }
     }
 }
 
@@ -149,7 +155,19 @@ impl Side {
     }
 }
 
-/// Process name, kind, allocating function, and names along the stack.
+/// Of each group: what it is called in both recordings. Process ids are not the same again; names are.
+type Owners = HashMap<u32, Arc<str>>;
+
+fn owners(profile: &Profile) -> Owners {
+    let names: HashMap<u32, &str> = profile.processes.iter().map(|it| (it.row.id, &*it.row.name)).collect();
+    let name = |it: &Group| match (profile.by, it.processes.first()) {
+        (By::Process, Some(process)) => names.get(process).copied().unwrap_or_default().into(),
+        _ => Arc::clone(&it.name),
+    };
+    (0..).zip(profile.groups()).map(|(place, it)| (place, name(it))).collect()
+}
+
+/// Name of the process or group, kind, allocating function, and names along the stack.
 type Key = (Arc<str>, Arc<str>, Arc<str>, Vec<u32>);
 
 /// Names of frames by number: comparing stacks is then comparing numbers.
@@ -157,11 +175,10 @@ type Key = (Arc<str>, Arc<str>, Arc<str>, Vec<u32>);
 struct Names(HashMap<String, u32>);
 
 impl Names {
-    fn key(&mut self, profile: &Profile, site: &Site) -> Key {
-        let process = profile.processes.iter().find(|it| it.row.id == site.process);
-        let process = process.map_or("", |it| &it.row.name);
+    fn key(&mut self, profile: &Profile, owners: &Owners, site: &Site) -> Key {
+        let owner = owners.get(&site.group).cloned().unwrap_or_default();
         let stack = profile.stack(site).map(|it| self.number(it)).collect();
-        (process.into(), Arc::clone(&site.kind), Arc::clone(&site.via), stack)
+        (owner, Arc::clone(&site.kind), Arc::clone(&site.via), stack)
     }
 
     fn number(&mut self, frame: &Frame) -> u32 {

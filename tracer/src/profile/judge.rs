@@ -5,9 +5,10 @@ use std::fmt;
 use crate::capture::Point;
 
 /// What a site looks like, from its slope and from what became of its blocks.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Verdict {
     /// Too few intervals for a slope.
+    #[default]
     TooShort,
     /// Everything has been freed.
     Freed,

@@ -1,11 +1,13 @@
 //! A capture's numbers with names, and questions put to them. Pure.
 
 mod difference;
+mod group;
 mod history;
 mod judge;
 mod process;
 mod site;
 mod stacks;
+mod summary;
 #[cfg(test)]
 mod tests;
 pub mod trust;
@@ -14,20 +16,24 @@ mod window;
 #[cfg(test)]
 pub(crate) use self::tests::recording as sample_recording;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
+
+use rustc_hash::FxHashMap;
 
 pub(crate) use self::difference::source_name;
 pub use self::{
     difference::{Difference, Pair, Side},
+    group::{By, Group, command},
     history::{Birth, Held},
     judge::{MIN_POINTS, Verdict, growth_bytes_per_s},
     process::{Account, Outlook, Process},
     site::Site,
     stacks::{Frame, FrameId, Stacks, is_library},
+    summary::{Control, Summary},
 };
-use self::{trust::Grade, window::Window};
+use self::{group::Grouping, trust::Grade, window::Window};
 use crate::{
-    capture::{Header, MarkRow, Recording},
+    capture::{Header, MarkRow, Recording, SiteHistory, TierRow},
     cost::Cost,
     event::Loss,
     symbol::Places,
@@ -49,6 +55,15 @@ pub struct Profile {
     /// When the most was live, in the window.
     pub peak_s: f64,
     pub processes: Vec<Process>,
+    /// What the sites are of: each process, or several as one.
+    pub by: By,
+    groups: Vec<Group>,
+    /// Control groups of the processes, by path.
+    pub controls: Vec<Control>,
+    /// When a process began to be traced in another way, in order.
+    pub tiers: Vec<TierRow>,
+    /// What processes held when they ended before the last interval; it counts as live of a process alone.
+    pub ended: Cost,
     /// In the order of the query.
     pub sites: Vec<Site>,
     pub stacks: Stacks,
@@ -69,6 +84,8 @@ pub struct Profile {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moment {
     pub t_s: f64,
+    /// The recording's own number: process ids can be reused.
+    pub process: u32,
     pub pid: u32,
     pub live: Cost,
     pub rss_bytes: Option<u64>,
@@ -80,7 +97,10 @@ pub struct Query {
     /// The window, in seconds since tracing began; `None`: from the beginning, to the end.
     pub from_s: Option<f64>,
     pub to_s: Option<f64>,
-    pub pid: Option<u32>,
+    /// Only processes that had one of these numbers; all, if there is none.
+    pub pids: Vec<u32>,
+    /// Which processes are looked at as one.
+    pub by: By,
     /// `heap` or `mmap`; `None`: both.
     pub kind: Option<String>,
     /// Only what has been live for this long at the end.
@@ -114,6 +134,11 @@ impl Profile {
             at_s: recording.end_s(),
             peak_s: 0.0,
             processes: Vec::new(),
+            by: query.by,
+            groups: Vec::new(),
+            controls: Vec::new(),
+            tiers: Vec::new(),
+            ended: Cost::default(),
             sites: Vec::new(),
             stacks: Stacks::default(),
             suspects: Vec::new(),
@@ -131,18 +156,23 @@ impl Profile {
 
     fn fill(&mut self, recording: &Recording, query: &Query, window: &Window, shown_sites: usize) {
         (self.from_s, self.to_s, self.at_s) = (window.from_s, window.to_s, window.at_s);
-        let is_wanted = |pid: u32| query.pid.is_none_or(|it| it == pid);
+        let is_wanted = |pid: u32| query.pids.is_empty() || query.pids.contains(&pid);
         let mut sites = site::sites(recording, window, query);
-        self.processes = recording
-            .processes
-            .values()
-            .filter(|it| is_wanted(it.pid) && it.began_s <= window.to_s)
-            .filter(|it| it.ended.as_ref().is_none_or(|ended| ended.t_s >= window.from_s))
-            .map(|it| Process::new(recording, it, window, &sites))
-            .collect();
+        self.processes = processes(recording, window, &sites, is_wanted);
         let all_sites = sites.len();
-        sites.retain(|it| is_wanted(it.pid) && query.admits(it));
+        sites.retain(|it| it.pid.map_or(query.pids.is_empty(), is_wanted));
         self.other_sites = all_sites - sites.len();
+        self.ended = sites.iter().filter(|it| it.is_gone).map(|it| it.live).sum();
+        let grouping = Grouping::of(recording.processes.values().filter(|it| is_wanted(it.pid)), query.by);
+        if query.by == By::Process {
+            sites.iter_mut().for_each(|it| it.group = grouping.place(it.process));
+        } else {
+            sites = group::merge(recording, window, sites, &grouping);
+        }
+        self.groups = grouping.groups;
+        let wanted_sites = sites.len();
+        sites.retain(|it| query.admits(it));
+        self.other_sites += wanted_sites - sites.len();
         sort(&mut sites, query.sort);
         self.suspects = suspects(&sites);
         let is_shown = |place: usize| place < shown_sites || self.suspects.contains(&place);
@@ -151,7 +181,8 @@ impl Profile {
         let peak = history::peak(recording, window, is_wanted);
         self.peak_s = recording.times_s[peak as usize];
         for site in sites.iter_mut().take(shown_sites) {
-            let Some(history) = recording.sites.get(&site.id) else { continue };
+            let Some(history) = site.history(recording, window.to) else { continue };
+            let history = &*history;
             site.held = Held::of(history, window, peak, &recording.times_s);
             site.births = history::births(site, &history.cohorts, window, query.older_s.unwrap_or(0.0));
         }
@@ -159,6 +190,9 @@ impl Profile {
         self.grade = Grade::of(&self.losses, events, &sites);
         self.sites = sites;
         self.timeline = timeline(recording, window, is_wanted);
+        self.controls = summary::controls(recording, window, &self.processes);
+        let is_shown = |it: &&TierRow| self.processes.iter().any(|process| process.row.id == it.process);
+        self.tiers = recording.tiers.iter().filter(is_shown).cloned().collect();
     }
 
     /// It is about a part of the recording.
@@ -199,10 +233,55 @@ impl Profile {
         self.suspects.iter().filter_map(|it| self.sites.get(*it))
     }
 
+    /// Whose site it is: its process, or those that are looked at as one.
+    pub fn group(&self, site: &Site) -> Option<&Group> {
+        self.groups.get(site.group as usize)
+    }
+
+    /// What the sites are of, in the order of their first processes.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
     /// By how much the live bytes of all sites may be wrong.
     pub fn live_error(&self) -> Cost {
         self.sites.iter().map(|it| it.live_error).sum()
     }
+}
+
+impl Site {
+    /// The place of its group in [`Profile::groups`].
+    pub fn group_place(&self) -> usize {
+        self.group as usize
+    }
+
+    /// What it did, interval by interval, up to interval `last`.
+    pub fn history<'a>(&self, recording: &'a Recording, last: u32) -> Option<Cow<'a, SiteHistory>> {
+        match &self.members[..] {
+            [] => recording.sites.get(&self.id).map(Cow::Borrowed),
+            members => Some(Cow::Owned(group::history(recording, members, last))),
+        }
+    }
+}
+
+/// Those that lived in the window.
+fn processes(
+    recording: &Recording,
+    window: &Window,
+    sites: &[Site],
+    is_wanted: impl Fn(u32) -> bool,
+) -> Vec<Process> {
+    let mut own: FxHashMap<u32, Vec<&Site>> = FxHashMap::default();
+    for site in sites {
+        own.entry(site.process).or_default().push(site);
+    }
+    recording
+        .processes
+        .values()
+        .filter(|it| is_wanted(it.pid) && it.began_s <= window.to_s)
+        .filter(|it| it.ended.as_ref().is_none_or(|ended| ended.t_s >= window.from_s))
+        .map(|it| Process::new(recording, it, window, own.get(&it.id).map_or(&[], |it| it)))
+        .collect()
 }
 
 impl Query {
@@ -245,13 +324,14 @@ fn timeline(recording: &Recording, window: &Window, is_wanted: impl Fn(u32) -> b
     let first = window.from.unwrap_or(0);
     let samples = recording.samples.iter().filter_map(|(process, samples)| {
         let pid = recording.processes.get(process)?.pid;
-        is_wanted(pid).then_some((pid, samples))
+        is_wanted(pid).then_some((*process, pid, samples))
     });
     let mut moments: Vec<Moment> = samples
-        .flat_map(|(pid, samples)| samples.iter().map(move |it| (pid, it)))
-        .filter(|(_, it)| (first..=window.to).contains(&it.interval))
-        .map(|(pid, it)| Moment {
+        .flat_map(|(process, pid, samples)| samples.iter().map(move |it| (process, pid, it)))
+        .filter(|(.., it)| (first..=window.to).contains(&it.interval))
+        .map(|(process, pid, it)| Moment {
             t_s: recording.times_s[it.interval as usize],
+            process,
             pid,
             live: it.live,
             rss_bytes: it.rss_bytes,

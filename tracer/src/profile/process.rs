@@ -1,7 +1,10 @@
 //! A traced process: where its resident memory went, and what that looks like.
 
-use super::{Site, window::Window};
-use crate::capture::{ProcessRow, Recording, Sample};
+use super::{Site, group, window::Window};
+use crate::{
+    capture::{ProcessRow, Recording, Sample},
+    cost::Cost,
+};
 
 /// A traced process in the window.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +20,16 @@ pub struct Process {
     /// `None` without two samples of its RSS.
     pub account: Option<Account>,
     pub outlook: Outlook,
+    /// Heap blocks of the window; of a process that has ended, what it held then.
+    pub live: Cost,
+    pub allocated: Cost,
+    /// The process's own mappings.
+    pub mapped: Cost,
+    /// Of its sites of the heap that grow to the end.
+    pub growth_bytes_per_s: f64,
+    pub growing_sites: usize,
+    /// It ended before the last interval of the window.
+    pub is_gone: bool,
 }
 
 /// Where the change of the resident bytes went. `live + mapped + retained + rest` is the change.
@@ -77,8 +90,8 @@ const SHOWS_SHARE: i64 = 1000;
 const SHOWS_BYTES: i64 = 64 << 10;
 
 impl Process {
-    /// `sites` are all of the recording.
-    pub(super) fn new(recording: &Recording, row: &ProcessRow, window: &Window, sites: &[Site]) -> Self {
+    /// `own` are its sites.
+    pub(super) fn new(recording: &Recording, row: &ProcessRow, window: &Window, own: &[&Site]) -> Self {
         let samples = recording.samples.get(&row.id).map_or(&[][..], |it| it);
         let until = |interval: u32| &samples[..samples.partition_point(|it| it.interval <= interval)];
         let before = window.from.map_or(&[][..], until);
@@ -87,11 +100,11 @@ impl Process {
         let rss = || inside.iter().filter_map(|it| it.rss_bytes);
         let start = before.last().copied().unwrap_or_default();
         let last = inside.last().copied().unwrap_or_default();
-        let own: Vec<&Site> = sites.iter().filter(|it| it.process == row.id).collect();
+        let of_heap = || own.iter().filter(|it| &*it.kind == "heap");
         let began_with_us = window.from.is_none() && (row.parent.is_some() || recording.header.is_launch());
         let account = rss().next_back().filter(|_| inside.len() > 1).map(|rss_last_bytes| {
             let before_bytes = if began_with_us { 0 } else { rss().next().unwrap_or(0) as i64 };
-            Account::new(before_bytes, rss_last_bytes as i64, last.arena_bytes - start.arena_bytes, &own)
+            Account::new(before_bytes, rss_last_bytes as i64, last.arena_bytes - start.arena_bytes, own)
         });
         Self {
             row: row.clone(),
@@ -101,7 +114,13 @@ impl Process {
             unknown_frees: last.unknown_frees - start.unknown_frees,
             arena_bytes: last.arena_bytes,
             account,
-            outlook: outlook(inside, &start, window.to_s - window.from_s, account, &own),
+            outlook: outlook(inside, &start, window.to_s - window.from_s, account, own),
+            live: of_heap().map(|it| it.live).sum(),
+            allocated: of_heap().map(|it| it.allocated).sum(),
+            mapped: own.iter().filter(|it| &*it.kind == "mmap").map(|it| it.live).sum(),
+            growth_bytes_per_s: of_heap().filter(|it| it.is_growing()).map(|it| it.growth_bytes_per_s).sum(),
+            growing_sites: of_heap().filter(|it| it.is_growing()).count(),
+            is_gone: group::gone_at(recording, row.id, window.to).is_some(),
         }
     }
 }

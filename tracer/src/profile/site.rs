@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Birth, FrameId, Held, Query,
+    Birth, FrameId, Held, Query, group,
     judge::{self, Course, Verdict},
     window::{self, Window},
 };
@@ -12,12 +12,20 @@ use crate::{
     cost::Cost,
 };
 
-/// One call stack of one process, and what it holds.
-#[derive(Clone, Debug, PartialEq)]
+/// One call stack of one process, or of several that are looked at as one, and what it holds.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Site {
     pub id: u32,
+    /// Of merged sites: the first one's.
     pub process: u32,
-    pub pid: u32,
+    /// `None` if sites were to be merged.
+    pub pid: Option<u32>,
+    /// A place in [`super::Profile::groups`].
+    pub(super) group: u32,
+    /// The sites that were merged into this one; empty if it is one.
+    pub(super) members: Vec<u32>,
+    /// Its process ended before the last interval of the window.
+    pub(super) is_gone: bool,
     pub kind: Arc<str>,
     /// The function that allocated; `frames[0]` called it.
     pub via: Arc<str>,
@@ -31,7 +39,8 @@ pub struct Site {
     pub freed: Cost,
     /// By how much the live bytes changed from the window's beginning to its end, older blocks included.
     pub change: Cost,
-    /// The highest live bytes at any moment until the window's end.
+    /// The highest live bytes at any moment until the window's end; of merged sites, what is known of it: see
+    /// [`super::group`].
     pub peak_bytes: i64,
     /// How long the oldest live block of the window has been live.
     pub oldest_s: Option<f64>,
@@ -58,6 +67,7 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
     let steps = steps(window);
     let times: Vec<f64> = steps.iter().map(|it| recording.times_s[*it as usize]).collect();
     let gone: Arc<str> = "gone".into();
+    let gone_at = |process: u32| group::gone_at(recording, process, window.to).is_some();
     let seen = recording
         .sites
         .iter()
@@ -73,7 +83,10 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
         let mut site = Site {
             id,
             process: history.process,
-            pid: recording.processes.get(&history.process).map_or(0, |it| it.pid),
+            pid: recording.processes.get(&history.process).map(|it| it.pid),
+            group: 0,
+            members: Vec::new(),
+            is_gone: gone_at(history.process),
             kind: Arc::clone(&history.kind),
             via: Arc::clone(&history.via),
             live: survivors.live,
@@ -102,7 +115,7 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
 }
 
 /// The intervals whose ends are compared: all, or some that lie evenly.
-fn steps(window: &Window) -> Vec<u32> {
+pub(super) fn steps(window: &Window) -> Vec<u32> {
     let first = window.from.unwrap_or(*window.intervals().start());
     let count = (window.to - first) as usize + 1;
     let groups = count.min(judge::HISTORY_POINTS);
@@ -111,7 +124,7 @@ fn steps(window: &Window) -> Vec<u32> {
 
 impl SiteHistory {
     /// What `value` takes from the counters at the ends of `intervals`, which are in order.
-    fn along(&self, intervals: &[u32], value: fn(&Point) -> i64) -> Vec<i64> {
+    pub(super) fn along(&self, intervals: &[u32], value: fn(&Point) -> i64) -> Vec<i64> {
         let mut points = self.points.iter().peekable();
         let mut last = 0;
         let mut value_at = |interval: &u32| {
@@ -124,7 +137,7 @@ impl SiteHistory {
     }
 }
 
-fn swing(values: &[i64]) -> i64 {
+pub(super) fn swing(values: &[i64]) -> i64 {
     values.iter().max().zip(values.iter().min()).map_or(0, |(max, min)| max - min)
 }
 
@@ -141,6 +154,11 @@ impl Site {
 
     pub fn is_complete(&self) -> bool {
         &*self.stop == "complete"
+    }
+
+    /// How many sites of processes it is.
+    pub fn merged_sites(&self) -> usize {
+        self.members.len().max(1)
     }
 
     /// Counts as live only what surely has been for `older_s`.

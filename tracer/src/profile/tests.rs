@@ -129,7 +129,7 @@ fn only_what_is_old() {
 #[test]
 fn filters() {
     let count = |query| Profile::new(&recording(), &query, 10).sites.len();
-    assert_eq!(count(Query { pid: Some(8), ..Query::default() }), 0);
+    assert_eq!(count(Query { pids: vec![8], ..Query::default() }), 0);
     assert_eq!(count(Query { min_bytes: Some(500), ..Query::default() }), 1);
     assert_eq!(count(Query { max_bytes: Some(500), ..Query::default() }), 1);
     assert_eq!(count(Query { kind: Some("mmap".to_owned()), ..Query::default() }), 0);

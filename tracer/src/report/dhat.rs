@@ -16,7 +16,7 @@ use super::{
     Options,
     level::{self, Level, printable, shown},
 };
-use crate::profile::{Frame, Process, Profile, Site};
+use crate::profile::{Frame, Group, Profile, Site};
 
 /// The fields that dh_view.js asks for if `bklt` is set and `bkacc` is not.
 #[derive(Serialize)]
@@ -69,10 +69,9 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     // The reader refuses a stack that occurs twice.
     let mut known: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
     let mut points: Vec<Point> = Vec::new();
-    let processes: FxHashMap<u32, &Process> = profile.processes.iter().map(|it| (it.row.id, it)).collect();
     for site in shown(profile, options) {
-        let process = processes.get(&site.process).copied().filter(|_| processes.len() > 1);
-        let stack = table.stack(process, site);
+        let group = profile.group(site).filter(|_| profile.processes.len() > 1);
+        let stack = table.stack(group, site);
         match known.entry(stack) {
             Entry::Occupied(at) => points[*at.get()].add(site),
             Entry::Vacant(new) => {
@@ -107,7 +106,7 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Row<'a> {
     Via(&'a str),
-    Process(u32),
+    Group(&'a str),
     EndsEarly(&'a str),
 }
 
@@ -129,7 +128,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn stack(&mut self, process: Option<&'a Process>, site: &'a Site) -> Vec<u32> {
+    fn stack(&mut self, group: Option<&'a Group>, site: &'a Site) -> Vec<u32> {
         let via = self.number(Row::Via(&site.via), || match &*site.kind {
             "mmap" => Level::Mapping(&site.via).name().into_owned(),
             _ => printable(&site.via).into_owned(),
@@ -141,9 +140,9 @@ impl<'a> Table<'a> {
             let why = || format!("[stack ends early: {}]", printable(&site.stop).replace('_', " "));
             stack.push(self.number(Row::EndsEarly(&site.stop), why));
         }
-        if let Some(process) = process {
-            let text = || format!("{} (pid {})", Level::Process(&process.row.name).name(), process.row.pid);
-            stack.push(self.number(Row::Process(process.row.id), text));
+        if let Some(group) = group {
+            let text = || Level::Process(&group.name).name().into_owned();
+            stack.push(self.number(Row::Group(&group.name), text));
         }
         stack
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::{Options, flamegraph, folded, html, json::FrameJson, paper::Paper, units};
-use crate::profile::{Difference, Pair, Profile, Side};
+use crate::profile::{By, Difference, Pair, Profile, Side};
 
 /// Pairs that text shows unless the user says otherwise.
 const TOP: usize = 10;
@@ -212,10 +212,11 @@ fn pair_json(difference: &Difference, pair: &Pair) -> Value {
         })
     };
     let (profile, site) = difference.site(pair);
-    let process = site.and_then(|site| profile.processes.iter().find(|it| it.row.id == site.process));
+    let is_process = profile.by == By::Process;
     let (live, allocated, freed) = (pair.live_change(), pair.allocated_change(), pair.freed_change());
     json!({
-        "process": process.map(|it| &it.row.name),
+        "process": is_process.then_some(&pair.owner),
+        "group": (!is_process).then_some(&pair.owner),
         "kind": site.map(|it| &it.kind),
         "via": site.map(|it| &it.via),
         "before": side(&pair.before),

@@ -1,4 +1,4 @@
-//! The Firefox Profiler's processed profile (https://profiler.firefox.com): a thread for each process with its live
+//! The Firefox Profiler's processed profile (https://profiler.firefox.com): a thread for each process (or group of them) with its live
 //! blocks as native allocations at the time of their birth, its memory as tracks, and marks.
 
 use std::io::{self, Write};
@@ -15,12 +15,21 @@ use super::{
     Options,
     level::{Level, Levels, printable, shown},
 };
-use crate::profile::{self, Process, Profile, Site};
+use crate::profile::{self, By, Group, Moment, Process, Profile, Site};
 
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
     let mut builder = Builder::new(profile);
-    for process in &profile.processes {
-        builder.add_process(process);
+    let processes: FxHashMap<u32, &Process> = profile.processes.iter().map(|it| (it.row.id, it)).collect();
+    let mut timelines: FxHashMap<u32, Vec<&Moment>> = FxHashMap::default();
+    for moment in &profile.timeline {
+        timelines.entry(moment.process).or_default().push(moment);
+    }
+    for group in profile.groups() {
+        let own: Vec<&Process> = group.processes.iter().filter_map(|it| processes.get(it).copied()).collect();
+        let mut timeline: Vec<&Moment> =
+            group.processes.iter().filter_map(|it| timelines.get(it)).flatten().copied().collect();
+        timeline.sort_by(|a, b| a.t_s.total_cmp(&b.t_s));
+        builder.add_group(group, &own, &timeline);
     }
     for site in shown(profile, options) {
         builder.add_site(site);
@@ -35,8 +44,8 @@ struct Builder<'a> {
     levels: Levels<'a>,
     firefox: fxprof_processed_profile::Profile,
     categories: Categories,
-    /// By the recording's own process number.
-    threads: FxHashMap<u32, ThreadHandle>,
+    /// By the name of the group.
+    threads: FxHashMap<&'a str, ThreadHandle>,
     frames: FxHashMap<(ThreadHandle, u32), FrameHandle>,
     births: Vec<Birth>,
 }
@@ -84,38 +93,44 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn add_process(&mut self, process: &'a Process) {
-        let row = &process.row;
-        let name = Level::Process(&row.name).name();
-        let began = time(row.began_s);
-        let handle = self.firefox.add_process(&name, row.pid, began);
-        let thread = self.firefox.add_thread(handle, row.pid, began, true);
-        self.threads.insert(row.id, thread);
-        if let Some(ended) = &row.ended {
-            self.firefox.set_process_end_time(handle, time(ended.t_s));
-            self.firefox.set_thread_end_time(thread, time(ended.t_s));
+    /// What its sites are of: a process, or several as one.
+    fn add_group(&mut self, group: &'a Group, processes: &[&'a Process], timeline: &[&Moment]) {
+        let Some(first) = processes.first() else { return };
+        let is_process = self.profile.by == By::Process;
+        let name = Level::Process(if is_process { &first.row.name } else { &group.name }).name();
+        let began_s = processes.iter().map(|it| it.row.began_s).fold(f64::INFINITY, f64::min);
+        let began = time(began_s);
+        let handle = self.firefox.add_process(&name, first.row.pid, began);
+        let thread = self.firefox.add_thread(handle, first.row.pid, began, true);
+        self.threads.insert(&group.name, thread);
+        let ends = || processes.iter().filter_map(|it| it.row.ended.as_ref());
+        if ends().count() == processes.len() {
+            let end_s = ends().map(|it| it.t_s).fold(0.0, f64::max);
+            self.firefox.set_process_end_time(handle, time(end_s));
+            self.firefox.set_thread_end_time(thread, time(end_s));
+        }
+        for ended in ends() {
             let text = match ended.how.as_str() {
+                "exit" if !is_process => continue,
                 "exit" => format!("exited with code {}", ended.code),
                 "oom-kill" => "killed by the OOM killer".to_owned(),
                 _ => format!("killed by signal {}", ended.code),
             };
             self.add_note(thread, ended.t_s, "end", &text);
         }
-        self.add_tracks(handle, process);
+        self.add_tracks(handle, began_s, timeline);
     }
 
     /// Live and resident bytes over time. The graphs are fed with differences.
-    fn add_tracks(&mut self, handle: ProcessHandle, process: &Process) {
-        let row = &process.row;
-        let until_s = row.ended.as_ref().map_or(f64::INFINITY, |it| it.t_s + self.profile.header.interval_s);
-        // Process ids can be reused.
-        let is_ours = |t_s: f64| (row.began_s..=until_s).contains(&t_s);
-        let moments = || self.profile.timeline.iter().filter(|it| it.pid == row.pid && is_ours(it.t_s));
+    fn add_tracks(&mut self, handle: ProcessHandle, began_s: f64, timeline: &[&Moment]) {
         // What is known of begins with nothing.
-        let nothing = (self.profile.from_s == 0.0).then_some((row.began_s.max(0.0), 0));
-        let live = nothing.into_iter().chain(moments().map(|it| (it.t_s, it.live.bytes))).collect();
+        let nothing = (self.profile.from_s == 0.0).then_some((began_s.max(0.0), 0));
+        let at_once = || timeline.chunk_by(|a, b| a.t_s == b.t_s);
+        let sum = |it: &[&Moment]| it.iter().map(|it| it.live.bytes).sum();
+        let live = nothing.into_iter().chain(at_once().map(|it| (it[0].t_s, sum(it)))).collect();
+        let resident = |it: &[&Moment]| it.iter().filter_map(|it| it.rss_bytes).reduce(|a, b| a + b);
         let rss: Vec<(f64, i64)> =
-            moments().filter_map(|it| Some((it.t_s, i64::try_from(it.rss_bytes?).ok()?))).collect();
+            at_once().filter_map(|it| Some((it[0].t_s, i64::try_from(resident(it)?).ok()?))).collect();
         for (track, values) in TRACKS.iter().zip([live, rss]) {
             if values.is_empty() {
                 continue;
@@ -130,7 +145,10 @@ impl<'a> Builder<'a> {
     }
 
     fn add_site(&mut self, site: &'a Site) {
-        let Some(thread) = self.threads.get(&site.process).copied() else { return };
+        let Some(thread) = self.profile.group(site).and_then(|it| self.threads.get(&*it.name).copied())
+        else {
+            return;
+        };
         if site.births.is_empty() {
             return;
         }
@@ -168,7 +186,7 @@ impl<'a> Builder<'a> {
     /// Marks are of the recording; they stand in its first process.
     fn add_marks(&mut self) {
         let profile = self.profile;
-        let first = profile.processes.first().and_then(|it| self.threads.get(&it.row.id).copied());
+        let first = profile.groups().iter().find_map(|it| self.threads.get(&*it.name).copied());
         for (number, mark) in (1..).zip(&profile.marks) {
             if let Some(thread) = first {
                 self.add_note(thread, mark.t_s, "mark", &format!("{number} {}", mark.label));

@@ -5,10 +5,13 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Options, words};
+mod processes;
+
+use self::processes::{Whole, control};
+use super::Options;
 use crate::{
     event::Loss,
-    profile::{Frame, Moment, Process, Profile, Site},
+    profile::{By, Frame, Moment, Profile, Site},
 };
 
 /// One line for each process, site and moment: `less` and `grep` can deal with it, and indenting every frame would
@@ -16,8 +19,13 @@ use crate::{
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{{\n\"schema\":\"alloctrace.report/1\",")?;
     member("capture", &capture(profile, Some(&options.path)), out)?;
+    member("by", &profile.by.name(), out)?;
     member("window", &json!({ "from_s": profile.from_s, "to_s": profile.to_s, "at_s": profile.at_s }), out)?;
-    list("processes", profile.processes.iter().map(process), out)?;
+    let whole = Whole::of(profile);
+    list("processes", profile.processes.iter().map(|it| whole.process(it)), out)?;
+    list("groups", whole.groups(), out)?;
+    list("cgroups", profile.controls.iter().map(control), out)?;
+    list("tiers", profile.tiers.iter().map(|it| whole.tier(it)), out)?;
     member("loss", &loss(profile), out)?;
     member("totals", &totals(profile), out)?;
     let top = options.top.unwrap_or(usize::MAX);
@@ -48,7 +56,15 @@ fn list(name: &str, values: impl Iterator<Item = impl Serialize>, out: &mut dyn 
 #[derive(Serialize)]
 struct SiteJson<'a> {
     id: u32,
-    pid: u32,
+    /// `null` where sites of several processes were to be merged.
+    pid: Option<u32>,
+    /// The recording's own number, by which `processes` have it; as `pid`.
+    process: Option<u32>,
+    /// Whose it is, unless by process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    /// How many sites of processes it is.
+    merged_sites: usize,
     kind: &'a str,
     via: &'a str,
     live_bytes: i64,
@@ -112,6 +128,8 @@ fn totals(profile: &Profile) -> Value {
         "unknown_frees": profile.unknown_frees(),
         "live_error_bytes": profile.live_error().bytes,
         "live_error_blocks": profile.live_error().blocks,
+        "ended_bytes": profile.ended.bytes,
+        "ended_blocks": profile.ended.blocks,
     })
 }
 
@@ -119,36 +137,10 @@ fn moment(moment: &Moment) -> Value {
     json!({
         "t_s": moment.t_s,
         "pid": moment.pid,
+        "process": moment.process,
         "live_bytes": moment.live.bytes,
         "live_blocks": moment.live.blocks,
         "rss_bytes": moment.rss_bytes,
-    })
-}
-
-fn process(process: &Process) -> Value {
-    let row = &process.row;
-    json!({
-        "pid": row.pid,
-        "name": row.name,
-        "command": row.command,
-        "exe": row.exe,
-        "ended": row.ended.as_ref().map(|it| json!({ "how": it.how, "code": it.code })),
-        "rss_first_bytes": process.rss_first_bytes,
-        "rss_last_bytes": process.rss_last_bytes,
-        "rss_max_bytes": process.rss_max_bytes,
-        "limit_bytes": row.limit_bytes,
-        "unknown_frees": process.unknown_frees,
-        "arena_bytes": process.arena_bytes,
-        "verdict": process.outlook.name(),
-        "verdict_text": words::outlook(process.outlook),
-        "account": process.account.map(|it| json!({
-            "before_bytes": it.before_bytes,
-            "change_bytes": it.change_bytes,
-            "live_bytes": it.live_bytes,
-            "mapped_bytes": it.mapped_bytes,
-            "retained_bytes": it.retained_bytes,
-            "rest_bytes": it.rest_bytes,
-        })),
     })
 }
 
@@ -170,6 +162,9 @@ fn site<'a>(profile: &'a Profile, site: &'a Site) -> SiteJson<'a> {
     SiteJson {
         id: site.id,
         pid: site.pid,
+        process: site.pid.map(|_| site.process),
+        group: profile.group(site).filter(|_| profile.by != By::Process).map(|it| &*it.name),
+        merged_sites: site.merged_sites(),
         kind: &site.kind,
         via: &site.via,
         live_bytes: site.live.bytes,

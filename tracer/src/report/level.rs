@@ -6,11 +6,12 @@ use std::borrow::Cow;
 use rustc_hash::FxHashMap;
 
 use super::{Options, escape};
-use crate::profile::{Frame, FrameId, Profile, Site};
+use crate::profile::{By, Frame, FrameId, Profile, Site};
 
 /// One level. Two levels that are equal are one box in a flame graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Level<'a> {
+    /// Or the group of processes.
     Process(&'a str),
     /// Callers are missing from here outwards.
     EndsEarly,
@@ -20,10 +21,7 @@ pub(super) enum Level<'a> {
         file: &'a str,
     },
     /// Code without a name.
-    Address {
-        module: &'a str,
-        offset: u64,
-    },
+    Address { module: &'a str, offset: u64 },
     /// A mapping, by the call that made it; blocks of the heap have no such level.
     Mapping(&'a str),
 }
@@ -32,7 +30,8 @@ pub(super) enum Level<'a> {
 pub(super) struct Levels<'a> {
     levels: Vec<Level<'a>>,
     numbers: FxHashMap<Level<'a>, u32>,
-    processes: FxHashMap<u32, &'a str>,
+    /// What stands outermost, by group.
+    roots: Vec<&'a str>,
     /// By frame id.
     frames: Vec<u32>,
 }
@@ -42,7 +41,7 @@ impl<'a> Levels<'a> {
         let mut levels = Self {
             levels: Vec::new(),
             numbers: FxHashMap::default(),
-            processes: profile.processes.iter().map(|it| (it.row.id, &*it.row.name)).collect(),
+            roots: roots(profile),
             frames: Vec::new(),
         };
         levels.frames = profile.stacks.frames().iter().map(|it| levels.number(Level::function(it))).collect();
@@ -60,9 +59,9 @@ impl<'a> Levels<'a> {
     }
 
     fn stack_of(&mut self, site: &'a Site, is_wanted: impl Fn(FrameId) -> bool) -> Vec<u32> {
-        let process = self.processes.get(&site.process).copied().unwrap_or_default();
+        let root = self.roots.get(site.group_place()).copied().unwrap_or_default();
         let mut stack = Vec::with_capacity(site.frames.len() + 3);
-        stack.push(self.number(Level::Process(process)));
+        stack.push(self.number(Level::Process(root)));
         if !site.is_complete() {
             stack.push(self.number(Level::EndsEarly));
         }
@@ -85,6 +84,14 @@ impl<'a> Levels<'a> {
             self.levels.push(level);
             self.levels.len() as u32 - 1
         })
+    }
+}
+
+/// The name of the only process; of several, what tells them apart.
+fn roots(profile: &Profile) -> Vec<&str> {
+    match &profile.processes[..] {
+        [process] if profile.by == By::Process => vec![&process.row.name; profile.groups().len()],
+        _ => profile.groups().iter().map(|it| &*it.name).collect(),
     }
 }
 

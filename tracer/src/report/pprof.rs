@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     event::Loss,
-    profile::{Frame, Profile, Site},
+    profile::{By, Frame, Profile, Site},
 };
 
 /// (type, unit), in the order of [`values`].
@@ -62,7 +62,7 @@ struct Builder<'a> {
     unknown_location: Option<u64>,
     functions: FxHashMap<Level<'a>, u64>,
     function: Vec<Function>,
-    /// Of each process.
+    /// Of each process, if sites are of one.
     labels: FxHashMap<u32, [Label; 2]>,
 }
 
@@ -156,7 +156,12 @@ impl<'a> Builder<'a> {
         }
         let mut label =
             vec![self.label("kind", printable(&site.kind)), self.label("via", printable(&site.via))];
-        label.extend(self.labels.get(&site.process).into_iter().flatten());
+        match profile.group(site) {
+            Some(group) if profile.by != By::Process => {
+                label.push(self.label("group", printable(&group.name)));
+            }
+            _ => label.extend(self.labels.get(&site.process).into_iter().flatten()),
+        }
         if !site.is_complete() {
             label.push(self.label("stack_ends_early", printable(&site.stop)));
         }

@@ -82,7 +82,7 @@ fn text() {
 fn text_of_nothing() {
     check(
         Format::Text,
-        &Query { pid: Some(8), ..Query::default() },
+        &Query { pids: vec![8], ..Query::default() },
         expect![[r#"
             a.jsonl.zst   4.0 s of tracing
             target   -p 7   on box, 2026-01-02T03:04:05Z

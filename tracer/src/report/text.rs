@@ -1,6 +1,8 @@
 //! For a person at three in the morning: who holds the memory is in the first screen, and how far to
 //! believe it stands above the numbers.
 
+mod processes;
+
 use std::io::{self, Write};
 
 use super::{
@@ -12,7 +14,7 @@ use super::{
 use crate::{
     cost::Cost,
     event::Loss,
-    profile::{Account, Frame, Outlook, Process, Profile, Site, trust::Grade},
+    profile::{By, Frame, Profile, Site, trust::Grade},
 };
 
 /// Sites shown unless the user says otherwise.
@@ -27,21 +29,19 @@ const MAX_FRAMES: usize = 32;
 /// Marks that are shown. JSON has all of them.
 const MAX_MARKS: usize = 10;
 
-/// Processes that are shown. JSON has all of them.
-const MAX_PROCESSES: usize = 10;
-
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
     let out = &mut Paper::new(out, options.color);
     header(profile, options, out)?;
-    for process in profile.processes.iter().take(MAX_PROCESSES) {
-        self::process(process, out)?;
-    }
-    if profile.processes.len() > MAX_PROCESSES {
-        writeln!(out, "         … and {} more processes", profile.processes.len() - MAX_PROCESSES)?;
+    let is_one = profile.processes.len() < 2;
+    if is_one {
+        processes::one(profile, out)?;
     }
     totals(profile, out)?;
     trust(profile, out)?;
     suspects(profile, out)?;
+    if !is_one {
+        processes::several(profile, out)?;
+    }
     let top = options.top.unwrap_or(TOP);
     let heap: Vec<&Site> =
         profile.sites.iter().filter(|it| &*it.kind == "heap" && it.live.bytes > 0).collect();
@@ -86,44 +86,6 @@ fn header(profile: &Profile, options: &Options, out: &mut Paper<'_>) -> io::Resu
     Ok(())
 }
 
-fn process(process: &Process, out: &mut Paper<'_>) -> io::Result<()> {
-    let row = &process.row;
-    write!(out, "process  {} {}", row.pid, printable(&row.name))?;
-    if let (Some(first), Some(last)) = (process.rss_first_bytes, process.rss_last_bytes) {
-        write!(out, "   RSS {} -> {}", units::bytes(first as i64), units::bytes(last as i64))?;
-    }
-    if let Some(limit) = row.limit_bytes {
-        write!(out, "   limit {}", units::bytes(limit as i64))?;
-    }
-    write!(out, "   ")?;
-    match (words::ended(process), &row.ended) {
-        (Some(state), Some(ended)) if ended.how == "oom-kill" => out.put(Look::Alarm, state)?,
-        (state, _) => write!(out, "{}", state.as_deref().unwrap_or("still running"))?,
-    }
-    writeln!(out)?;
-    write!(out, "         ")?;
-    match process.outlook {
-        Outlook::Growing { .. } => out.put(Look::Alarm, words::outlook(process.outlook))?,
-        outlook => write!(out, "{}", words::outlook(outlook))?,
-    }
-    writeln!(out)?;
-    match process.account {
-        Some(account) => self::account(&account, out),
-        None => Ok(()),
-    }
-}
-
-/// Where the resident bytes went: parts that add up.
-fn account(account: &Account, out: &mut dyn Write) -> io::Result<()> {
-    for (bytes, what) in words::account(account) {
-        writeln!(out, "         {:>12}  {what}", units::change(bytes))?;
-    }
-    if account.before_bytes > 0 {
-        writeln!(out, "         {:>12}  from before, not attributed", units::bytes(account.before_bytes))?;
-    }
-    Ok(())
-}
-
 fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     let sum = |kind: &str, part: fn(&Site) -> Cost| -> Cost {
         profile.sites.iter().filter(|it| &*it.kind == kind).map(part).sum()
@@ -132,6 +94,11 @@ fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     let (live, allocated, freed) =
         (sum("heap", |it| it.live), sum("heap", |it| it.allocated), sum("heap", |it| it.freed));
     writeln!(out, "live     {}   (allocated {}, freed {})", cost(live), cost(allocated), cost(freed))?;
+    let ended: Cost = profile.processes.iter().filter(|it| it.is_gone).map(|it| it.live).sum();
+    if ended.blocks > 0 && profile.processes.len() > 1 {
+        let how = if profile.by == By::Process { "counted here" } else { "freed then, and not counted" };
+        writeln!(out, "         {} were held by processes when they ended: {how}", cost(ended))?;
+    }
     let error = profile.live_error();
     if error != Cost::default() {
         writeln!(
@@ -245,7 +212,14 @@ pub(super) fn site(
     writeln!(out)?;
     write!(out, "     by {}", printable(&site.via))?;
     if profile.processes.len() > 1 {
-        write!(out, " in process {}", site.pid)?;
+        match (profile.by, profile.group(site)) {
+            (By::Process, Some(group)) => write!(out, " in process {}", printable(&group.name))?,
+            (_, Some(group)) => write!(out, " in {}", printable(&group.name))?,
+            (_, None) => {}
+        }
+        if site.merged_sites() > 1 {
+            write!(out, ", {} sites", units::count(site.merged_sites() as i64))?;
+        }
     }
     writeln!(out)?;
     let frames: Vec<&Frame> = profile.stack(site).filter(|it| !it.is_plumbing()).collect();

@@ -52,7 +52,13 @@ impl Detail {
         let share = site.live.bytes as f64 * 100.0 / of_kind as f64;
         let oldest = site.oldest_s.map_or_else(String::new, |it| format!("   oldest {}", age(it)));
         let lines = [
-            format!("{} by {} in process {}   {}", site.kind, site.via, site.pid, site.verdict),
+            format!(
+                "{} by {} in process {}   {}",
+                site.kind,
+                site.via,
+                site.pid.unwrap_or_default(),
+                site.verdict
+            ),
             format!(
                 "live {}   {share:.1}%   growth {}{oldest}",
                 cost(site.live),

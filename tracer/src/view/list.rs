@@ -53,7 +53,7 @@ pub(super) fn draw(view: &mut View, frame: &mut Frame<'_>, area: Rect, look: Loo
             String::new()
         };
         let pid = match line.id {
-            Id::Site(site) => view.picture.site(site).map_or(0, |it| it.pid),
+            Id::Site(site) => view.picture.site(site).and_then(|it| it.pid).unwrap_or_default(),
             Id::Function(_) => 0,
         };
         let cells: Vec<String> = columns.iter().map(|it| it.text(line, all, &trend, pid)).collect();

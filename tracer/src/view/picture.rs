@@ -335,7 +335,13 @@ mod tests {
 
     #[test]
     fn a_process_that_has_ended_has_no_resident_bytes() {
-        let at = |t_s, pid, rss_bytes| crate::profile::Moment { t_s, pid, live: Cost::default(), rss_bytes };
+        let at = |t_s, pid, rss_bytes| crate::profile::Moment {
+            t_s,
+            process: pid,
+            pid,
+            live: Cost::default(),
+            rss_bytes,
+        };
         let moments = curve(&[
             at(1.0, 7, Some(10)),
             at(1.0, 8, Some(5)),

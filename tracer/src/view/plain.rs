@@ -30,7 +30,7 @@ pub(super) fn text(view: &View, shown: usize) -> String {
     let all = picture.live_of(view.state.kind.map(Kind::name));
     for line in view.list.iter().take(shown) {
         let pid = match line.id {
-            Id::Site(site) => picture.site(site).map_or(0, |it| it.pid),
+            Id::Site(site) => picture.site(site).and_then(|it| it.pid).unwrap_or_default(),
             Id::Function(_) => 0,
         };
         let mut cells: Vec<String> = columns.iter().map(|it| it.text(line, all, "", pid)).collect();

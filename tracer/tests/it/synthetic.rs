@@ -1,6 +1,6 @@
 //! Captures that no program had to be traced for: as large, and as hostile, as a report may have to bear.
 
-use std::{collections::BTreeMap, fs::File, io::BufWriter, path::Path};
+use std::{fs::File, io::BufWriter, path::Path};
 
 use alloctrace::capture::{
     CohortRow, EndRow, EndedRow, FrameRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow,
@@ -50,7 +50,7 @@ impl Synthetic {
             kernel: "6.18".to_owned(),
             interval_s: 1.0,
             target: "-p 7".to_owned(),
-            tier: "exact".to_owned(),
+            ..Header::default()
         };
         let file = BufWriter::new(File::create(path).expect("a file in the scratch directory"));
         let mut writer = Writer::new(file, header).expect("a header");
@@ -136,7 +136,7 @@ impl Synthetic {
         let t_s = f64::from(interval + 1);
         let rows: Vec<SiteRow> = sites.iter_mut().filter_map(|it| it.step(interval, t_s)).collect();
         let processes = (1..=self.processes).map(|it| sample(it, interval, sites)).collect();
-        IntervalRow { t_s, processes, sites: rows, loss: BTreeMap::new(), cgroups: Vec::new() }
+        IntervalRow { t_s, processes, sites: rows, ..IntervalRow::default() }
     }
 }
 

@@ -90,14 +90,14 @@ fn tables(difference: &Difference, processes: &Processes, top: usize) -> Tables<
         let stack = difference.stack(pair).into_iter().rev().filter_map(|it| names.frame(it));
         let stack: Vec<u32> = stack.map(|it| stacks.frame(&it, &mut strings)).collect();
         let node = stacks.node(beginnings.of(site).into_iter().chain(stack));
-        pairs.add(id, &[pair], processes.place(difference, pair), site, node, &mut strings);
+        pairs.add(id, &[pair], processes.place(pair), site, node, &mut strings);
         points.add(&sides([pair].into_iter()));
     }
     for (id, alike) in groups(difference, processes, others) {
         let Some(site) = alike.first().and_then(|it| difference.site(it).1) else { continue };
         let frame = stacks.frame(&more(alike.len()), &mut strings);
         let node = stacks.node([frame].into_iter());
-        let process = alike.first().map_or(0, |it| processes.place(difference, it));
+        let process = alike.first().map_or(0, |it| processes.place(it));
         pairs.add(top + id, &alike, process, site, node, &mut strings);
         points.add(&sides(alike.into_iter()));
     }
@@ -113,7 +113,7 @@ fn groups<'a>(
     let mut groups = BTreeMap::<_, Vec<&Pair>>::new();
     for pair in pairs {
         let kind = difference.site(pair).1.map(|it| Arc::clone(&it.kind));
-        groups.entry((pair.is_noise, processes.place(difference, pair), kind)).or_default().push(pair);
+        groups.entry((pair.is_noise, processes.place(pair), kind)).or_default().push(pair);
     }
     groups.into_values().enumerate()
 }
@@ -181,24 +181,24 @@ fn verdict(pair: &Pair) -> (&'static str, &'static str) {
 /// Processes of either recording; one name is one process here, as in the pairs.
 struct Processes<'a> {
     names: Vec<&'a str>,
+    places: FxHashMap<&'a str, usize>,
 }
 
 impl<'a> Processes<'a> {
     fn of(difference: &'a Difference) -> Self {
         let mut names = Vec::new();
-        for process in difference.after.processes.iter().chain(&difference.before.processes) {
-            if !names.contains(&process.row.name.as_str()) {
-                names.push(process.row.name.as_str());
-            }
+        let mut places = FxHashMap::default();
+        for pair in &difference.pairs {
+            places.entry(&*pair.owner).or_insert_with(|| {
+                names.push(&*pair.owner);
+                names.len() - 1
+            });
         }
-        Self { names }
+        Self { names, places }
     }
 
-    fn place(&self, difference: &Difference, pair: &Pair) -> usize {
-        let (profile, site) = difference.site(pair);
-        let process = site.and_then(|site| profile.processes.iter().find(|it| it.row.id == site.process));
-        let place = self.names.iter().position(|it| process.is_some_and(|process| process.row.name == *it));
-        place.unwrap_or_default()
+    fn place(&self, pair: &Pair) -> usize {
+        self.places.get(&*pair.owner).copied().unwrap_or_default()
     }
 }
 
