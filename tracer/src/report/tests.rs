@@ -117,18 +117,22 @@ fn json() {
             {
             "schema":"alloctrace.report/1",
             "capture":{"complete":true,"duration_s":4.0,"host":"box","interval_s":1.0,"kernel":"","path":"a.jsonl.zst","started":"2026-01-02T03:04:05Z","tool_version":""},
+            "by":"process",
             "window":{"at_s":4.0,"from_s":0.0,"to_s":4.0},
             "processes":[
-            {"account":{"before_bytes":1048576,"change_bytes":0,"live_bytes":1400,"mapped_bytes":0,"rest_bytes":-4096,"retained_bytes":2696},"arena_bytes":4096,"command":"app --serve","ended":null,"exe":"","limit_bytes":null,"name":"app","pid":7,"rss_first_bytes":1048576,"rss_last_bytes":1048576,"rss_max_bytes":1048576,"unknown_frees":5,"verdict":"steady","verdict_text":"steady: nothing grows by an amount that shows"}],
+            {"account":{"before_bytes":1048576,"change_bytes":0,"live_bytes":1400,"mapped_bytes":0,"rest_bytes":-4096,"retained_bytes":2696},"allocated_blocks":13,"allocated_bytes":1600,"allocators":[],"arena_bytes":4096,"began_s":0.0,"cgroup":null,"command":"app --serve","ended":null,"ended_s":null,"exe":"","growing_sites":1,"growth_bytes_per_s":100.0,"id":1,"limit_bytes":null,"live_blocks":9,"live_bytes":1400,"mapped_bytes":0,"name":"app","parent":null,"parent_pid":null,"pid":7,"rss_first_bytes":1048576,"rss_last_bytes":1048576,"rss_max_bytes":1048576,"tier":null,"unknown_frees":5,"verdict":"steady","verdict_text":"steady: nothing grows by an amount that shows"}],
+            "groups":[],
+            "cgroups":[],
+            "tiers":[],
             "loss":{"failed_probes":0,"failed_unmaps":0,"gone_stacks":0,"grade":"B","incomplete_stacks":0,"late_probes":0,"lost_events":0,"lost_frees":0,"lost_stacks":0,"malformed_records":0,"no_table_frames":0,"objects_full":0,"processes_full":0,"scratch_busy":0,"skipped_tables":0,"stale_calls":0,"threads_full":0,"truncated_stacks":1,"unknown_stacks":0,"unmapped_frames":0,"unnamed_modules":0,"unreadable_results":0,"unreadable_stacks":0,"unsupported_frames":0},
-            "totals":{"allocated_blocks":1,"allocated_bytes":1000,"freed_blocks":0,"freed_bytes":0,"live_blocks":1,"live_bytes":1000,"live_error_blocks":0,"live_error_bytes":0,"unknown_frees":5},
+            "totals":{"allocated_blocks":1,"allocated_bytes":1000,"ended_blocks":0,"ended_bytes":0,"freed_blocks":0,"freed_bytes":0,"live_blocks":1,"live_bytes":1000,"live_error_blocks":0,"live_error_bytes":0,"unknown_frees":5},
             "sites":[
-            {"id":1,"pid":7,"kind":"heap","via":"calloc","live_bytes":1000,"live_blocks":1,"live_error_bytes":0,"live_error_blocks":0,"allocated_bytes":1000,"allocated_blocks":1,"freed_bytes":0,"freed_blocks":0,"change_bytes":1000,"change_blocks":1,"peak_bytes":1000,"reused_bytes":0,"oldest_s":4.0,"growth_bytes_per_s":0.0,"verdict":"steady","stack_complete":true,"frames":[{"function":"cache","module":"/opt/app","build_id":"ab12","offset":4097,"file":null,"line":null,"inlined":false},{"function":"main","module":"/opt/app","build_id":"ab12","offset":8192,"file":null,"line":null,"inlined":false},{"function":null,"module":"/opt/app","build_id":"ab12","offset":12288,"file":null,"line":null,"inlined":false}]}],
+            {"id":1,"pid":7,"process":1,"merged_sites":1,"kind":"heap","via":"calloc","live_bytes":1000,"live_blocks":1,"live_error_bytes":0,"live_error_blocks":0,"allocated_bytes":1000,"allocated_blocks":1,"freed_bytes":0,"freed_blocks":0,"change_bytes":1000,"change_blocks":1,"peak_bytes":1000,"reused_bytes":0,"oldest_s":4.0,"growth_bytes_per_s":0.0,"verdict":"steady","stack_complete":true,"frames":[{"function":"cache","module":"/opt/app","build_id":"ab12","offset":4097,"file":null,"line":null,"inlined":false},{"function":"main","module":"/opt/app","build_id":"ab12","offset":8192,"file":null,"line":null,"inlined":false},{"function":null,"module":"/opt/app","build_id":"ab12","offset":12288,"file":null,"line":null,"inlined":false}]}],
             "timeline":[
-            {"live_blocks":3,"live_bytes":1100,"pid":7,"rss_bytes":1048576,"t_s":1.0},
-            {"live_blocks":5,"live_bytes":1200,"pid":7,"rss_bytes":1048576,"t_s":2.0},
-            {"live_blocks":7,"live_bytes":1300,"pid":7,"rss_bytes":1048576,"t_s":3.0},
-            {"live_blocks":9,"live_bytes":1400,"pid":7,"rss_bytes":1048576,"t_s":4.0}],
+            {"live_blocks":3,"live_bytes":1100,"pid":7,"process":1,"rss_bytes":1048576,"t_s":1.0},
+            {"live_blocks":5,"live_bytes":1200,"pid":7,"process":1,"rss_bytes":1048576,"t_s":2.0},
+            {"live_blocks":7,"live_bytes":1300,"pid":7,"process":1,"rss_bytes":1048576,"t_s":3.0},
+            {"live_blocks":9,"live_bytes":1400,"pid":7,"process":1,"rss_bytes":1048576,"t_s":4.0}],
             "marks":[{"label":"","t_s":2.0}]
             }
         "#]],
