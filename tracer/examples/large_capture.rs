@@ -44,7 +44,7 @@ impl Numbers {
 }
 
 /// Times are given as they are to be written.
-const EPOCH: Epoch = Epoch { started_ns: 0 };
+const EPOCH: Epoch = Epoch { started_ns: 0, pools: Vec::new() };
 
 fn main() -> io::Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();

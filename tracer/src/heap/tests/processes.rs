@@ -101,6 +101,10 @@ fn a_spawned_child_has_a_parent_and_none_of_its_blocks() {
         alloc 11 0x1000 1B #1
         ",
         expect![[r#"
+            10 app: 64B/1
+            11 other: 1B/1
+              10 heap malloc: 64B/1 of 64B/1, peak 64B: main
+              11 heap malloc: 1B/1 of 1B/1, peak 1B: main
         "#]],
     );
 }
