@@ -112,29 +112,25 @@ pub(crate) fn exec(ctx: &RawTracePointContext) -> Option<()> {
     let (tgid, tid) = user::current_ids();
     let _ = THREADS.remove(tid);
     let config = CONFIG.get(0)?;
-    let known = member(tgid);
+    // A value for "nobody" instead of an `Option`: the verifier refuses to see the inside of a `None` copied.
+    let Member { process: known, borrowed } = member(tgid).unwrap_or_default();
     let selected = config.select != SELECT_NOBODY && select::is_selected(config, tgid);
-    let process = match known {
-        Some(Member { process, borrowed: 0 }) => {
-            // A target that waits at its gate is selected by that.
-            if config.select != SELECT_NOBODY && !selected && config.follow == 0 {
-                leave(process, tgid);
-                return None;
-            }
-            process
+    let process = if known != 0 && borrowed == 0 {
+        if config.select != SELECT_NOBODY && !selected && config.follow == 0 {
+            leave(known, tgid);
+            return None;
         }
-        // A child of vfork, which had worked on its parent's blocks, or a process that nobody knew.
-        _ => {
-            if !selected && (known.is_none() || config.follow == 0) {
-                let _ = MEMBERS.remove(tgid);
-                return None;
-            }
-            let parent = known.map_or(0, |it| it.process);
-            let child = begin(tgid)?;
-            let head = head(Kind::Fork, parent, 0, NOTHING_INHERITED);
-            emit(&Fork { head, child, child_tgid: tgid }, Wake::Now);
-            child
+        known
+    } else {
+        // A child of vfork, which has worked on the blocks of `known` until now, or a process that nobody knew.
+        if !selected && (known == 0 || config.follow == 0) {
+            let _ = MEMBERS.remove(tgid);
+            return None;
         }
+        let child = begin(tgid)?;
+        let head = head(Kind::Fork, known, 0, NOTHING_INHERITED);
+        emit(&Fork { head, child, child_tgid: tgid }, Wake::Now);
+        child
     };
     let place = maps::process_mut(process)?;
     // SAFETY: map values; only this thread is left in the process.
