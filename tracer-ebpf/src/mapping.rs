@@ -31,7 +31,7 @@ pub const PROCESS_SLOTS: u32 = 2 * MAX_PROCESSES;
 /// none is given twice before two thousand million have been; the lowest bits are a place of that side.
 #[inline(always)]
 pub fn process_number(count: u32, bit: u32) -> u32 {
-    (count / MAX_PROCESSES) * PROCESS_SLOTS | bit | count % MAX_PROCESSES
+    (count / MAX_PROCESSES) * PROCESS_SLOTS + bit + count % MAX_PROCESSES
 }
 
 /// The side of the kernel half, and that of user space.

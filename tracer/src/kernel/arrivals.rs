@@ -243,6 +243,11 @@ impl State {
         }
         if description.exe.is_empty() {
             description.exe = self.objects.path(record.object).unwrap_or_default();
+            // What has ended belongs to no group any more; it was in its parent's.
+            if let Some(before) = self.arrivals.known.get(&process) {
+                description.cgroup.clone_from(&before.description.cgroup);
+                description.limit_bytes = before.description.limit_bytes;
+            }
         }
         self.arrivals.know(process, tgid, description);
     }

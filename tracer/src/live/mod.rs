@@ -114,13 +114,6 @@ impl Run {
             note_life(&event, &mut self.alive, &self.recorder);
             self.heap.apply(&event);
         }
-        self.describe();
-    }
-
-    fn describe(&mut self) {
-        for (process, description) in self.kernel.take_descriptions() {
-            self.recorder.process(process, description);
-        }
     }
 
     /// Follows the target to the end of the run, and finishes the recording. The probes stay in place until
@@ -197,7 +190,6 @@ impl Run {
             }
             heap.apply(&event);
         });
-        self.describe();
         if let Some(launched) = &mut self.launched {
             launched.try_wait();
         }
@@ -213,6 +205,7 @@ impl Run {
         let rss =
             self.alive.iter().filter_map(|(id, tgid)| Some((*id, process::rss_bytes(*tgid)?))).collect();
         self.recorder.modules(self.kernel.new_modules())?;
+        self.recorder.descriptions(self.kernel.take_descriptions())?;
         self.recorder.interval(interval, rss)
     }
 

@@ -40,7 +40,7 @@ const QUEUE: usize = 64;
 
 enum Message {
     Modules(Vec<Module>),
-    Process(ProcessId, Description),
+    Descriptions(Vec<(ProcessId, Description)>),
     Interval(Box<Interval>, HashMap<ProcessId, u64>),
     Mark(f64),
     Oom(ProcessId, u64),
@@ -95,9 +95,9 @@ impl Recorder {
         if modules.is_empty() { Ok(()) } else { self.send(Message::Modules(modules)) }
     }
 
-    /// What to say of a process. A failure shows with the next interval.
-    pub fn process(&self, process: ProcessId, description: Description) {
-        self.tell(Message::Process(process, description));
+    /// What to say of processes, for the next interval.
+    pub fn descriptions(&mut self, descriptions: Vec<(ProcessId, Description)>) -> Result<()> {
+        if descriptions.is_empty() { Ok(()) } else { self.send(Message::Descriptions(descriptions)) }
     }
 
     /// The OOM killer has chosen a process. A failure shows with the next interval.
@@ -173,9 +173,7 @@ impl<S: Sink> Work<S> {
         for message in inbox {
             match message {
                 Message::Modules(modules) => modules.into_iter().try_for_each(|it| self.module(it))?,
-                Message::Process(process, description) => {
-                    self.descriptions.insert(process, description);
-                }
+                Message::Descriptions(descriptions) => self.descriptions.extend(descriptions),
                 Message::Interval(interval, rss_bytes) => self.interval(&interval, &rss_bytes)?,
                 Message::Mark(t_s) => {
                     self.sink.row(Row::Mark(MarkRow { t_s, label: String::new() }))?;
