@@ -432,7 +432,9 @@ def window(page):
         # Each with its numbers in the window, in any order.
         wanted = sorted((size(it["allocated_bytes"]), change(it["change_bytes"])) for it in sites)
         if process:
-            page.js("const it = document.querySelector('[aria-label=Process]'); it.value = arguments[0]; it.dispatchEvent(new Event('change'))", process - 7)
+            page.click("[aria-label=Process]")
+            page.keys(f"({process})")
+            page.keys(Keys.ENTER)
             page.settle()
         rows = {}
         page.focus("#view-sites .grid")
@@ -443,6 +445,31 @@ def window(page):
         equal(sorted(rows.values()), wanted, f"what sites of process {process or 'any'} allocated, and grew by")
     page.click(".window button")
     equal(page.window(), [0, 40], "the whole recording is there")
+
+
+def crowd(page):
+    """A thousand processes, of which one is found by its number, with the keyboard alone."""
+    page.open()
+    equal(page.js("return document.querySelectorAll('#scopes option').length"), 1001, "all, and each")
+    field = "document.querySelector('[aria-label=Process]')"
+    equal(page.js(f"return {field}.value"), "All 1,000 processes", "what is looked at")
+    page.click("#tab-sites")
+    count = lambda: page.text(".found-count")
+    everything = count()
+    page.keys("p")
+    equal(page.js(f"return document.activeElement === {field}"), True, "the key leads there")
+    page.keys("(507)", Keys.ENTER)
+    equal(page.js(f"return {field}.placeholder !== ''"), True, "the old choice stays in sight")
+    check(count() != everything, f"fewer sites than {everything}")
+    names = {row[-1] for row in page.rows("sites")}
+    equal(names, {"orderd (507)"}, "whose sites are listed")
+    page.click("#tab-flame")
+    equal(page.js(f"return {field}.value"), "orderd (507)", "what is looked at now")
+    screenshot = pathlib.Path(page.path).with_name("crowd.png")
+    page.driver.save_screenshot(str(screenshot))
+    page.focus("#search")
+    page.keys(Keys.ESCAPE)
+    equal(page.js(f"return {field}.value"), "All 1,000 processes", "Escape takes all again")
 
 
 def others(page):
@@ -599,6 +626,7 @@ CHECKS = {
     "names": names,
     "policy": policy,
     "window": window,
+    "crowd": crowd,
     "others": others,
     "comparison": comparison,
     "no_change": no_change,

@@ -98,6 +98,19 @@ fn a_window_that_was_asked_for_is_where_it_opens() {
 }
 
 #[test]
+fn one_of_a_thousand_processes() {
+    let capture = Synthetic {
+        sites: 5000,
+        frames: 12,
+        intervals: 10,
+        processes: 1000,
+        names: Vec::new(),
+        is_complete: true,
+    };
+    check_in_browser(&html(&scratch("browser-crowd"), &capture, &[]), "crowd");
+}
+
+#[test]
 fn nothing_was_recorded() {
     let directory = scratch("browser-empty");
     let capture =

@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use flate2::{Compression, write::ZlibEncoder};
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     capture::Recording,
     event::Loss,
-    profile::{Frame, Process, Profile, Site, Verdict},
+    profile::{Frame, Group, Process, Profile, Site, Verdict, command},
     report::{Options, units, words},
 };
 
@@ -39,8 +40,10 @@ struct Sites {
     id: Vec<u32>,
     /// How many sites it is: more than one for the sum of those that have no row of their own.
     count: Vec<usize>,
-    /// The place of its process.
+    /// The place of the group that it is of.
     process: Vec<usize>,
+    /// How many sites of processes were merged into it.
+    merged: Vec<usize>,
     kind: Vec<u32>,
     via: Vec<u32>,
     node: Vec<Option<u32>>,
@@ -73,7 +76,7 @@ pub(super) struct Samples {
 /// The whole document.
 pub(super) fn json(recording: &Recording, profile: &Profile, options: &Options) -> io::Result<String> {
     let header = &profile.header;
-    let histories = Histories::new(recording);
+    let histories = Histories::new(recording, profile);
     let document = json!({
         "schema": "alloctrace.html/1",
         "capture": {
@@ -89,6 +92,8 @@ pub(super) fn json(recording: &Recording, profile: &Profile, options: &Options) 
         },
         "window": { "from_s": options.from_s.unwrap_or(profile.from_s), "to_s": options.to_s.unwrap_or(profile.to_s) },
         "processes": profile.processes.iter().map(process).collect::<Vec<_>>(),
+        "by": profile.by.name(),
+        "groups": groups_of_processes(profile),
         "trust": trust(profile),
         "marks": recording.marks.iter().map(|it| json!({ "t_s": it.t_s, "label": it.label })).collect::<Vec<_>>(),
         "ooms": recording.ooms.iter().filter_map(|it| {
@@ -111,10 +116,24 @@ pub(super) fn script(document: &Value) -> io::Result<String> {
     Ok(serde_json::to_string(document)?.replace('<', "\\u003c"))
 }
 
+/// What sites are of: names, and places of processes.
+fn groups_of_processes(profile: &Profile) -> Vec<Value> {
+    let processes = profile.processes.iter();
+    let places: FxHashMap<u32, usize> = processes.enumerate().map(|(at, it)| (it.row.id, at)).collect();
+    let group = |it: &Group| {
+        let processes: Vec<usize> = it.processes.iter().filter_map(|it| places.get(it).copied()).collect();
+        json!({ "name": it.name, "processes": processes })
+    };
+    profile.groups().iter().map(group).collect()
+}
+
 fn process(process: &Process) -> Value {
     let row = &process.row;
     json!({
         "pid": row.pid,
+        "program": command(row),
+        "cgroup": row.cgroup,
+        "live_bytes": if process.is_gone { 0 } else { process.live.bytes },
         "name": row.name,
         "command": row.command,
         "exe": row.exe,
@@ -174,13 +193,13 @@ fn tables(recording: &Recording, profile: &Profile, histories: &Histories, top: 
     let (shown, others) = shown_and_others(profile, top);
     for site in shown {
         let stack = site.frames.iter().rev().map(|it| frames[it.0 as usize]);
-        sites.add(site, 1, profile, &mut strings);
+        sites.add(site, 1, &mut strings);
         sites.node.push(stacks.node(beginnings.of(site).into_iter().chain(stack)));
         sites.points.push(points.add(histories.of(site.id)));
     }
     for alike in groups(&others) {
         let Some(first) = alike.first() else { continue };
-        sites.add(first, alike.len(), profile, &mut strings);
+        sites.add(first, alike.len(), &mut strings);
         let frame = stacks.frame(&more(alike.len()), &mut strings);
         sites.node.push(stacks.node([frame].into_iter()));
         sites.points.push(points.add(&histories.sum(alike.iter().map(|it| it.id))));
@@ -235,22 +254,22 @@ fn instead(text: &str) -> Frame {
     Frame { function: Some(text.into()), ..Frame::default() }
 }
 
-/// Sites of the same process and kind.
+/// Sites of the same group and kind.
 fn groups<'a>(sites: &[&'a Site]) -> Vec<Vec<&'a Site>> {
     let mut groups = std::collections::BTreeMap::<_, Vec<&Site>>::new();
     for &site in sites {
-        groups.entry((site.process, &site.kind)).or_default().push(site);
+        groups.entry((site.group_place(), &site.kind)).or_default().push(site);
     }
     groups.into_values().collect()
 }
 
 impl Sites {
-    fn add(&mut self, site: &Site, count: usize, profile: &Profile, strings: &mut Strings) {
+    fn add(&mut self, site: &Site, count: usize, strings: &mut Strings) {
         let own = count == 1;
-        let place = profile.processes.iter().position(|it| it.row.id == site.process);
         self.id.push(site.id);
         self.count.push(count);
-        self.process.push(place.unwrap_or_default());
+        self.process.push(site.group_place());
+        self.merged.push(site.merged_sites());
         self.kind.push(strings.place(&site.kind));
         self.via.push(strings.place(if own { &site.via } else { "" }));
         self.stop.push(strings.place(if own { &site.stop } else { "complete" }));

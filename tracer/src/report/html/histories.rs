@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     capture::{self, Recording},
     cost::Cost,
+    profile::{Profile, Site},
 };
 
 /// Points of all histories together that a file holds at most. So many of 20,000 sites that change in each of 300
@@ -33,8 +34,11 @@ pub(super) struct Histories {
 }
 
 impl Histories {
-    pub(super) fn new(recording: &Recording) -> Self {
-        let by_site = recording.sites.iter().map(|(id, site)| (*id, site.points.iter().map(point).collect()));
+    /// Of the sites of `profile`, by their ids.
+    pub(super) fn new(recording: &Recording, profile: &Profile) -> Self {
+        let last = (recording.times_s.len() as u32).saturating_sub(1);
+        let points = |it: &Site| Some(it.history(recording, last)?.points.iter().map(point).collect());
+        let by_site = profile.sites.iter().filter_map(|it| Some((it.id, points(it)?)));
         let histories = Self { step: 1, intervals: recording.times_s.len(), by_site: by_site.collect() };
         histories.at_most(MAX_POINTS)
     }

@@ -41,12 +41,13 @@ const PLOT: &str = include_str!("vendor/uplot/uPlot.iife.min.js");
 const LICENCES: &str = concat!("\nuPlot\n\n", include_str!("vendor/uplot/LICENSE"));
 
 /// One script in one scope, in an order in which each part knows those before it.
-const APP: [&str; 14] = [
+const APP: [&str; 15] = [
     include_str!("app/units.js"),
     include_str!("app/data.js"),
     include_str!("app/model.js"),
     include_str!("app/dom.js"),
     include_str!("app/grid.js"),
+    include_str!("app/scope.js"),
     include_str!("app/sites.js"),
     include_str!("app/tree.js"),
     include_str!("app/flame.js"),

@@ -53,10 +53,6 @@ class Changes extends Model {
     return this.data.sites.noise[site] === 1;
   }
 
-  processName(process) {
-    return this.data.processes[process]?.name ?? "–";
-  }
-
   /** By how much a node has changed; not at all, if all that has is noise. */
   changeOf(node) {
     return this.sum("loud", node) > 0 ? this.sum("to", node) - this.sum("from", node) : 0;

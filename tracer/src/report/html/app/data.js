@@ -39,9 +39,13 @@ async function readData() {
     },
   };
 
+  // A comparison knows names only.
+  const groups = plain.groups ?? plain.processes.map(({ name }, at) => ({ name, processes: [at] }));
   return {
     ...plain,
     tables: null,
+    groups,
+    scopes: scopesOf(plain.processes, groups, plain.by),
     times: plain.times_s,
     // When each edge of the grid is; a window goes from edge to edge, and -1 is the beginning.
     edgeTimes: plain.edges.map((it) => plain.times_s[it]),
@@ -54,6 +58,29 @@ async function readData() {
     points: readPoints(tables.points, sites.points),
     samples: tables.samples.map(readSamples),
   };
+}
+
+/** What the page can be narrowed to: groups of processes, those with something in common first, then by what they hold. */
+function scopesOf(processes, groups, by) {
+  const liveOf = (places) => places.reduce((sum, it) => sum + (processes[it].live_bytes ?? 0), 0);
+  const scope = (title, its) => {
+    const members = its.flatMap((it) => groups[it].processes);
+    return { title, live: liveOf(members), hasGroup: new Set(its), hasProcess: new Set(members) };
+  };
+  const inOrder = (scopes) => scopes.sort((a, b) => b.live - a.live);
+  /** Groups of one process each that have `key` in common. */
+  const common = (word, key) => {
+    const alike = new Map();
+    groups.forEach((group, at) => {
+      const value = processes[group.processes[0]]?.[key];
+      if (value) alike.set(value, [...(alike.get(value) ?? []), at]);
+    });
+    // One that all have in common narrows nothing.
+    const several = [...alike].filter(([, its]) => its.length > 1 && its.length < groups.length);
+    return inOrder(several.map(([value, its]) => scope(`${word} ${value} (${count(its.length)} processes)`, its)));
+  };
+  const own = inOrder(groups.map(({ name }, at) => scope(name, [at])));
+  return by === "process" ? [...common("command", "program"), ...common("cgroup", "cgroup"), ...own] : own;
 }
 
 async function inflate(base64) {

@@ -21,7 +21,7 @@ class Detail {
     const { sites } = model.data;
     const facts = [
       ...this.facts(site),
-      ["Process", model.processName(sites.process[site])],
+      ["Process", model.groupName(sites.process[site])],
       ["By", `${sites.via[site] || "–"} (${sites.kind[site]})`],
     ];
     return [
@@ -54,7 +54,10 @@ class Detail {
       ["Allocated", `${bytes(model.allocated[site])} in ${plural(model.allocatedBlocks[site], "block")}`],
       ["Freed", `${bytes(model.freed[site])} in ${plural(model.freedBlocks[site], "block")}`],
     ];
-    if (sites.count[site] === 1) facts.push(["Peak", bytes(sites.peak_bytes[site])]);
+    const merged = sites.merged?.[site] ?? 1;
+    // Together they are known at the ends of intervals only.
+    if (sites.count[site] === 1) facts.push(["Peak", `${merged > 1 ? "at least " : ""}${bytes(sites.peak_bytes[site])}`]);
+    if (merged > 1) facts.push(["Merged", `of ${plural(merged, "site")}`]);
     const oldest = sites.oldest_s[site];
     if (oldest !== null) facts.push(["Oldest block", seconds(oldest)]);
     return facts;

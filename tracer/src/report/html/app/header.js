@@ -114,10 +114,16 @@ function lossesOf(trust) {
   return losses;
 }
 
+/** What the OOM killer took first, then what holds most. */
+function byWeight(processes) {
+  const isKilled = (it) => it.ended?.how === "oom-kill";
+  return [...processes].sort((a, b) => isKilled(b) - isKilled(a) || b.live_bytes - a.live_bytes);
+}
+
 /** The processes in a line; the table behind it has the rest. */
 function summaryOf(model) {
   const { processes, trust } = model.data;
-  const parts = processes.slice(0, 2).flatMap((it) => {
+  const parts = byWeight(processes).slice(0, 2).flatMap((it) => {
     const rss = it.rss_first_bytes === null ? "" : `RSS ${bytes(it.rss_first_bytes)} → ${bytes(it.rss_last_bytes)}`;
     const limit = it.limit_bytes === null ? "" : `limit ${bytes(it.limit_bytes)}`;
     const end = element("span", { class: it.ended && it.ended.how !== "exit" ? "bad" : "" }, ending(it.ended, model.data.capture.complete));
@@ -138,19 +144,20 @@ const LISTED_PROCESSES = 50;
 function processTable(model) {
   const { processes } = model.data;
   const size = (value) => (value === null ? "–" : bytes(value));
-  const rows = processes.slice(0, LISTED_PROCESSES).map((it) =>
+  const rows = byWeight(processes).slice(0, LISTED_PROCESSES).map((it) =>
     element(
       "tr",
       {},
       element("td", { class: "number" }, String(it.pid)),
       element("td", { class: "name", title: it.command || it.exe }, it.name),
+      element("td", { class: "number" }, size(it.live_bytes)),
       ...[it.rss_first_bytes, it.rss_last_bytes, it.rss_max_bytes, it.limit_bytes].map((value) => element("td", { class: "number" }, size(value))),
       element("td", { class: it.ended && it.ended.how !== "exit" ? "bad" : "" }, ending(it.ended, model.data.capture.complete)),
       element("td", { class: `outlook ${it.outlook}` }, it.outlook_words),
     ),
   );
-  const heads = ["PID", "Process", "RSS first", "last", "most", "Limit", "End", "Outlook"];
-  const numbers = new Set(["PID", "RSS first", "last", "most", "Limit"]);
+  const heads = ["PID", "Process", "Live", "RSS first", "last", "most", "Limit", "End", "Outlook"];
+  const numbers = new Set(["PID", "Live", "RSS first", "last", "most", "Limit"]);
   const more = processes.length - LISTED_PROCESSES;
   return element(
     "div",

@@ -14,9 +14,9 @@ const REPORT = {
   firstSite: (model) => suspects(model)[0]?.site ?? -1,
   help: {
     escape: "back to the whole recording, without search and zoom",
-    keys: [["Timeline", "drag: choose a window; double-click: whole recording; ← → move it, Shift ← → move its end, ↑ ↓ its beginning, Home and End widen it"]],
+    keys: [["p", "choose a process, a command or a control group; Esc takes all again"], ["Timeline", "drag: choose a window; double-click: whole recording; ← → move it, Shift ← → move its end, ↑ ↓ its beginning, Home and End widen it"]],
     words:
-      "A site is a call stack of one process that allocates. Live is what it has allocated and not freed, counted since the tracing began; sizes are those asked for. " +
+      "A site is a call stack that allocates, of one process or of those that the report takes as one. Live is what it has allocated and not freed, counted since the tracing began; sizes are those asked for. " +
       "Everything but verdict, oldest and peak follows the window. The verdict is over the whole recording.",
     built: (model) => `alloctrace ${model.data.capture.tool_version}; the timeline is drawn by uPlot (MIT licence, in this file's source).`,
   },
@@ -75,12 +75,7 @@ class App {
       return element("label", { title: hint }, input, element("span", {}, title));
     });
     const options = (entries) => entries.map(([value, text]) => element("option", { value }, text));
-    this.process = element(
-      "select",
-      { "aria-label": "Process", onchange: (event) => this.model.set({ process: Number(event.target.value) }) },
-      ...options([[-1, `All ${data.processes.length} processes`], ...data.processes.map((_, at) => [at, this.model.processName(at)])]),
-    );
-    this.process.hidden = data.processes.length < 2;
+    this.scope = new ScopePicker(this.model);
     const kinds = new Set(data.sites.kind);
     this.kind = element(
       "select",
@@ -108,7 +103,7 @@ class App {
       "section",
       { class: "toolbar", "aria-label": "What is shown" },
       element("fieldset", { class: "measures", role: "radiogroup", "aria-label": "Measure" }, ...this.measures),
-      this.process,
+      this.scope.element,
       this.kind,
       this.search,
       element("label", { class: "check", title: "standard libraries and wrappers of malloc, between an allocation and whoever wanted it" }, this.allFrames, "Library frames"),
@@ -158,7 +153,7 @@ class App {
       this.measures.forEach((it) => (it.firstChild.checked = it.firstChild.value === this.model.state.measure));
     }
     if (changed.has("query") && this.search.value !== this.model.state.query) this.search.value = this.model.state.query;
-    this.process.value = this.model.state.process;
+    this.scope.update();
     this.kind.value = this.model.state.kind;
     this.timeline.update(changed);
     const isOnlySite = changed.size === 1 && changed.has("site");
@@ -200,6 +195,7 @@ class App {
       if (isTyping) event.target.blur();
     } else if (isTyping) return;
     else if (event.key === "/") this.search.focus();
+    else if (event.key === "p" && !this.scope.element.hidden) this.scope.input.focus();
     else if (event.key === "?") this.help.showModal();
     else if (event.key === "t") this.changeTheme();
     else if (/^[1-4]$/.test(event.key)) this.show(Object.keys(VIEWS)[event.key - 1]);

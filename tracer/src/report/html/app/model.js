@@ -31,7 +31,8 @@ class Model {
     const [measure] = Object.keys(this.measures);
     this.state = {
       ...this.firstWindow(),
-      process: -1,
+      // A place in the scopes; -1 is everything.
+      scope: -1,
       // Direct mappings are address space, in use or not: they would hide the heap.
       kind: kinds.has("heap") ? "heap" : "all",
       measure,
@@ -215,16 +216,16 @@ class Model {
     return node < 0 ? this.totals[name] : this.sums[name][node];
   }
 
-  /** A site is shown if it is of the chosen process and kind, and all words are in the names of its stack. */
+  /** A site is shown if it is of the chosen processes and kind, and all words are in the names of its stack. */
   find() {
     const { data, state } = this;
-    const key = [state.query, state.process, state.kind].join("\n");
+    const key = [state.query, state.scope, state.kind].join("\n");
     if (key === this.foundKey) return;
     this.foundKey = key;
     const words = state.query.toLowerCase().split(/\s+/).filter(Boolean);
     this.isFound.fill(0);
     const isAdmitted = (site) =>
-      (state.process < 0 || data.sites.process[site] === state.process) &&
+      (this.scope === null || this.scope.hasGroup.has(data.sites.process[site])) &&
       (state.kind === "all" || data.sites.kind[site] === state.kind);
     const found = words.map((it) => this.nodesWith(it));
     for (let site = 0; site < data.siteCount; site += 1) {
@@ -257,9 +258,13 @@ class Model {
     return false;
   }
 
-  processName(process) {
-    const its = this.data.processes[process];
-    return its ? `${its.pid} ${its.name}` : "–";
+  /** The processes that are looked at; null: all. */
+  get scope() {
+    return this.data.scopes[this.state.scope] ?? null;
+  }
+
+  groupName(group) {
+    return this.data.groups[group]?.name ?? "–";
   }
 
   /** How a site is called: by the function that wanted the memory. */

@@ -104,7 +104,18 @@ function siteColumns(model) {
     { key: "blocks", title: "Blocks", hint: "live at the end of the window", px: 62, of: column("liveBlocks"), form: count },
     { key: "oldest", title: "Oldest", hint: "how long its oldest block had been live at the end of the recording", px: 82, of: oldest, form: (it) => (it < 0 ? "–" : seconds(it)) },
     verdictColumn(model, "over the whole recording", 86, ["freed", "short", "steady", "turnover", "replacing", "growing"]),
+    ...(model.data.groups.length > 1 ? [processColumn(model)] : []),
   ];
+}
+
+function processColumn(model) {
+  const { sites } = model.data;
+  const fill = (site, cell) => {
+    const name = model.groupName(sites.process[site]);
+    cell.textContent = name;
+    cell.title = name;
+  };
+  return { key: "process", title: "Process", hint: "whose site it is", px: 120, of: (site) => -sites.process[site], fill };
 }
 
 /** `classes`: the last is first when sorted. */

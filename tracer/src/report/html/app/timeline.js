@@ -116,10 +116,10 @@ class Timeline {
 
   /** The processes' sum; where none of them has a sample there is a gap. */
   rss() {
-    const { data, state } = this.model;
+    const { data, scope } = this.model;
     const sums = new Array(data.times.length).fill(null);
     data.samples.forEach((samples, process) => {
-      if (state.process >= 0 && state.process !== process) return;
+      if (scope !== null && !scope.hasProcess.has(process)) return;
       samples.interval.forEach((interval, at) => {
         if (samples.rss[at] !== null) sums[interval] = (sums[interval] ?? 0) + samples.rss[at];
       });
@@ -128,7 +128,7 @@ class Timeline {
   }
 
   update(changed) {
-    if (!changed || ["process", "kind", "query", "site"].some((it) => changed.has(it))) this.chart.setData(this.series());
+    if (!changed || ["scope", "kind", "query", "site"].some((it) => changed.has(it))) this.chart.setData(this.series());
     this.showWindow();
   }
 
