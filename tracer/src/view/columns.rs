@@ -20,6 +20,8 @@ pub(super) enum Column {
     Share,
     Trend,
     Pid,
+    /// Of a process.
+    Rss,
 }
 
 /// Characters of a [`Column::Trend`].
@@ -34,15 +36,23 @@ impl Column {
         let mut fit = vec![Self::Verdict, Self::Live, Self::Growth, Self::Blocks, Self::Oldest, Self::Share];
         let mut order = match tab {
             Tab::Sites => vec![Self::Growth, Self::Blocks, Self::Oldest, Self::Share, Self::Trend],
+            Tab::Processes => {
+                fit.insert(2, Self::Rss);
+                vec![Self::Growth, Self::Pid, Self::Rss, Self::Blocks, Self::Share, Self::Oldest, Self::Trend]
+            }
             Tab::Functions => {
                 fit.insert(2, Self::Own);
                 vec![Self::Growth, Self::Own, Self::Blocks, Self::Share, Self::Oldest, Self::Trend]
             }
         };
         fit.push(Self::Trend);
-        if several && tab == Tab::Sites {
-            fit.push(Self::Pid);
-            order.insert(1, Self::Pid);
+        match tab {
+            Tab::Sites if several => {
+                fit.push(Self::Pid);
+                order.insert(1, Self::Pid);
+            }
+            Tab::Processes => fit.push(Self::Pid),
+            _ => {}
         }
         // The one that matters least goes first.
         while let Some(last) = order.last()
@@ -60,7 +70,7 @@ impl Column {
     pub(super) fn chars(self) -> usize {
         match self {
             Self::Verdict => 1,
-            Self::Live | Self::Own | Self::Blocks | Self::Trend => 10,
+            Self::Live | Self::Own | Self::Rss | Self::Blocks | Self::Trend => 10,
             Self::Growth => 13,
             Self::Oldest | Self::Pid => 7,
             Self::Share => 6,
@@ -78,6 +88,7 @@ impl Column {
             Self::Share => "SHARE",
             Self::Trend => "TREND",
             Self::Pid => "PID",
+            Self::Rss => "RSS",
         }
     }
 
@@ -99,6 +110,7 @@ impl Column {
             Self::Share => format!("{:.1}%", line.live.bytes as f64 * 100.0 / all.bytes.max(1) as f64),
             Self::Trend => trend.to_owned(),
             Self::Pid => pid.to_string(),
+            Self::Rss => line.rss_bytes.map_or_else(String::new, |it| bytes(it as i64)),
         };
         self.align(&text)
     }
@@ -148,7 +160,7 @@ mod tests {
     #[test]
     fn names_have_room() {
         for several in [false, true] {
-            for tab in [Tab::Sites, Tab::Functions] {
+            for tab in [Tab::Sites, Tab::Functions, Tab::Processes] {
                 for width in 46..300 {
                     let used: usize =
                         Column::that_fit(width, tab, several).iter().map(|it| it.chars() + 1).sum();

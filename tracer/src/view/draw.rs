@@ -235,7 +235,16 @@ fn tabs(view: &View, look: Look) -> Line<'static> {
     let kind = state.kind.map_or("heap and mmap", |it| it.name());
     let many = count(view.list.len() as i64);
     let chosen = format!("   {many} by {sort}   {kind}   window {}", state.span.name());
-    let mut spans = vec![tab(Tab::Sites, "Sites"), tab(Tab::Functions, "Functions"), Span::raw(chosen)];
+    let mut spans = vec![tab(Tab::Sites, "Sites"), tab(Tab::Functions, "Functions")];
+    if view.picture.processes.len() > 1 {
+        spans.push(tab(Tab::Processes, "Processes"));
+    }
+    spans.push(Span::raw(chosen));
+    if let Some(process) = state.process {
+        let pid = view.picture.process(process).map_or(0, |it| it.row.pid);
+        let name = fit(&super::processes::name(&view.picture, process), 30);
+        spans.push(Span::styled(format!("   of {pid} {name}"), look.bold()));
+    }
     if state.typing || !state.filter.is_empty() {
         let caret = if state.typing { "_" } else { "" };
         spans.push(Span::styled(format!("   /{}{caret}", printable(&state.filter)), look.bold()));
@@ -252,6 +261,10 @@ fn footer(view: &View, width: usize, look: Look) -> Line<'static> {
         "Enter keeps the filter   Esc clears it"
     } else if state.open.is_some() {
         "? help   q quit   Esc back   j/k scroll   w window   Space pause"
+    } else if state.tab == Tab::Processes {
+        "? help   q quit   Enter its sites   p all sites   l/g/b/a sort   / filter   w window   Space pause"
+    } else if state.process.is_some() {
+        "? help   q quit   Enter stack   Esc processes   Tab functions   l/g/b/a sort   / filter   w window"
     } else {
         "? help   q quit   Enter stack   Tab functions   l/g/b/a sort   / filter   w window   Space pause"
     };

@@ -9,11 +9,12 @@ use ratatui::{
 
 use super::look::{Lines, Look, fit};
 
-const HELP: [&str; 20] = [
+const HELP: [&str; 21] = [
     "j k, arrows, PgUp PgDn, Home End   move",
     "Enter    the whole stack; in Functions: the sites with it",
     "Esc      back; clears the filter",
     "Tab      sites / functions",
+    "p        processes; Enter: the sites of one, Esc: back",
     "l g b a  sort by live bytes, growth, blocks, age",
     "t        heap / mappings / both",
     "/        filter by name",

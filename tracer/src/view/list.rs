@@ -11,7 +11,7 @@ use super::{
     columns::{Column, TREND_CHARS},
     curve,
     look::{Lines, Look, fit},
-    picture,
+    picture, processes,
     state::{Id, Tab},
 };
 use crate::event::Kind;
@@ -23,7 +23,7 @@ pub(super) fn draw(view: &mut View, frame: &mut Frame<'_>, area: Rect, look: Loo
     let columns = Column::that_fit(width, view.state.tab, several);
     if area.height > 2 {
         let mut head: Vec<String> = columns.iter().map(|it| it.align(it.title())).collect();
-        head.push(if view.state.tab == Tab::Sites { "SITE" } else { "FUNCTION" }.to_owned());
+        head.push(title(view.state.tab).to_owned());
         frame.render_widget(Line::styled(fit(&head.join(" "), width), look.dim()), lines.top(1));
     }
     let page: usize = lines.area.height.into();
@@ -55,6 +55,7 @@ pub(super) fn draw(view: &mut View, frame: &mut Frame<'_>, area: Rect, look: Loo
         let pid = match line.id {
             Id::Site(site) => view.picture.site(site).and_then(|it| it.pid).unwrap_or_default(),
             Id::Function(_) => 0,
+            Id::Process(id) => view.picture.process(id).map_or(0, |it| it.row.pid),
         };
         let cells: Vec<String> = columns.iter().map(|it| it.text(line, all, &trend, pid)).collect();
         let cells = cells.join(" ");
@@ -72,6 +73,14 @@ pub(super) fn draw(view: &mut View, frame: &mut Frame<'_>, area: Rect, look: Loo
     }
 }
 
+pub(super) fn title(tab: Tab) -> &'static str {
+    match tab {
+        Tab::Sites => "SITE",
+        Tab::Functions => "FUNCTION",
+        Tab::Processes => "PROCESS",
+    }
+}
+
 pub(super) fn name(view: &View, id: Id) -> String {
     match id {
         Id::Site(site) => {
@@ -79,5 +88,6 @@ pub(super) fn name(view: &View, id: Id) -> String {
             stack.map_or_else(|| "(no stack)".to_owned(), |it| view.names.line(it))
         }
         Id::Function(name) => view.names.text(name).to_owned(),
+        Id::Process(id) => processes::name(&view.picture, id),
     }
 }

@@ -10,6 +10,7 @@ mod look;
 mod names;
 mod picture;
 mod plain;
+mod processes;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -119,8 +120,11 @@ impl View {
         let filter = Filter(&self.state.filter);
         let (recording, names, kind) = (&self.recording, &self.names, self.state.kind);
         self.list = match self.state.tab {
-            Tab::Sites => self.picture.site_lines(recording, names, kind, &filter),
-            Tab::Functions => self.picture.function_lines(recording, names, kind, &filter),
+            Tab::Sites => self.picture.site_lines(recording, names, kind, &filter, self.state.process),
+            Tab::Processes => self.picture.process_lines(kind, &self.state.filter),
+            Tab::Functions => {
+                self.picture.function_lines(recording, names, kind, &filter, self.state.process)
+            }
         };
         picture::sort(&mut self.list, self.state.sort);
         let ids: Vec<Id> = self.list.iter().map(|it| it.id).collect();
@@ -163,8 +167,8 @@ impl View {
         let now = &self.state;
         if now.span != before.span {
             self.refresh();
-        } else if (now.tab, now.sort, now.kind, &now.filter)
-            != (before.tab, before.sort, before.kind, &before.filter)
+        } else if (now.tab, now.sort, now.kind, &now.filter, now.process)
+            != (before.tab, before.sort, before.kind, &before.filter, before.process)
         {
             self.make_list();
         }

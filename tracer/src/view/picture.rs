@@ -52,6 +52,8 @@ pub(super) struct Line {
     pub(super) live: Cost,
     /// Of a function: what it allocates itself, and not through those that it calls.
     pub(super) own: Option<Cost>,
+    /// Of a process.
+    pub(super) rss_bytes: Option<u64>,
     pub(super) growth_bytes_per_s: f64,
     pub(super) oldest_s: Option<f64>,
     /// Of a function: that of its largest site.
@@ -122,6 +124,7 @@ impl Picture {
         names: &Names,
         kind: Option<Kind>,
         filter: &Filter,
+        process: Option<u32>,
     ) -> Vec<Line> {
         let wanted = filter.wanted(names);
         let is_wanted = |it: &&Site| match (&wanted, stack(recording, it.id)) {
@@ -130,10 +133,12 @@ impl Picture {
             (Some(_), None) => false,
         };
         let holding = self.of_kind(kind.map(Kind::name)).filter(|it| it.live.blocks != 0);
+        let holding = holding.filter(|it| process.is_none_or(|process| process == it.process));
         let line = |it: &Site| Line {
             id: Id::Site(it.id),
             live: it.live,
             own: None,
+            rss_bytes: None,
             growth_bytes_per_s: it.growth_bytes_per_s,
             oldest_s: it.oldest_s,
             verdict: it.verdict,
@@ -148,10 +153,12 @@ impl Picture {
         names: &Names,
         kind: Option<Kind>,
         filter: &Filter,
+        process: Option<u32>,
     ) -> Vec<Line> {
         let mut lines: Vec<Option<(Line, i64)>> = vec![None; names.count()];
         let mut along = Vec::new();
-        for site in self.of_kind(kind.map(Kind::name)).filter(|it| it.live.blocks != 0) {
+        let holding = self.of_kind(kind.map(Kind::name)).filter(|it| it.live.blocks != 0);
+        for site in holding.filter(|it| process.is_none_or(|process| process == it.process)) {
             let Some(stack) = stack(recording, site.id) else { continue };
             along.clear();
             along.extend(names.shown(stack));
@@ -164,6 +171,7 @@ impl Picture {
                         id: Id::Function(name),
                         live: Cost::default(),
                         own: Some(Cost::default()),
+                        rss_bytes: None,
                         growth_bytes_per_s: 0.0,
                         oldest_s: None,
                         verdict: site.verdict,
@@ -190,7 +198,7 @@ impl Picture {
     }
 }
 
-fn older(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+pub(super) fn older(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     a.zip(b).map(|(a, b)| a.max(b)).or(a).or(b)
 }
 
@@ -198,7 +206,7 @@ fn stack(recording: &Recording, site: u32) -> Option<&Stack> {
     recording.stacks.get(&recording.sites.get(&site)?.stack)
 }
 
-/// Live bytes at `times_s`, of a site or of all sites with a function; `None` before the first interval.
+/// Live bytes at `times_s`, of a site, of all sites with a function, or of a process's heap; `None` before the first interval.
 pub(super) fn history(recording: &Recording, names: &Names, id: Id, times_s: &[f64]) -> Vec<Option<i64>> {
     let ended = |t_s: &f64| recording.times_s.partition_point(|it| it <= t_s);
     let unknown = times_s.iter().take_while(|it| ended(it) == 0).count();
@@ -208,6 +216,10 @@ pub(super) fn history(recording: &Recording, names: &Names, id: Id, times_s: &[f
         sum.iter_mut().zip(live_along(site, &intervals)).for_each(|(sum, it)| *sum += it)
     };
     match id {
+        Id::Process(process) => {
+            let own = recording.sites.values().filter(|it| it.process == process && &*it.kind == "heap");
+            own.for_each(&mut add);
+        }
         Id::Site(site) => recording.sites.get(&site).into_iter().for_each(&mut add),
         Id::Function(name) => {
             let has = |it| names.shown(it).any(|it| it == name);
@@ -286,6 +298,7 @@ mod tests {
         let name = |it: &Line| match it.id {
             Id::Site(site) => names.line(stack(&recording, site).unwrap()),
             Id::Function(name) => names.text(name).to_owned(),
+            Id::Process(process) => process.to_string(),
         };
         let found: Vec<_> =
             lines.iter().map(|it| (name(it), it.live.bytes, it.own.map_or(-1, |it| it.bytes))).collect();
@@ -297,7 +310,7 @@ mod tests {
     fn sites() {
         let sites = |kind, filter| {
             move |it: &Picture, recording: &Recording, names: &Names| {
-                it.site_lines(recording, names, kind, &Filter(filter))
+                it.site_lines(recording, names, kind, &Filter(filter), None)
             }
         };
         let (leak, cache) = (("leak < main", 400, -1), ("cache < main", 1000, -1));
@@ -312,7 +325,7 @@ mod tests {
     fn functions_hold_what_their_sites_hold() {
         let functions = |filter| {
             move |it: &Picture, recording: &Recording, names: &Names| {
-                it.function_lines(recording, names, None, &Filter(filter))
+                it.function_lines(recording, names, None, &Filter(filter), None)
             }
         };
         check(functions(""), &[("main", 1400, 0), ("cache", 1000, 1000), ("leak", 400, 400)]);

@@ -32,6 +32,7 @@ pub(super) fn text(view: &View, shown: usize) -> String {
         let pid = match line.id {
             Id::Site(site) => picture.site(site).and_then(|it| it.pid).unwrap_or_default(),
             Id::Function(_) => 0,
+            Id::Process(id) => picture.process(id).map_or(0, |it| it.row.pid),
         };
         let mut cells: Vec<String> = columns.iter().map(|it| it.text(line, all, "", pid)).collect();
         cells.push(name(view, line.id));

@@ -10,6 +10,7 @@ pub(super) enum Id {
     Site(u32),
     /// By [`super::names::Names`].
     Function(u32),
+    Process(u32),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub(super) enum Tab {
     #[default]
     Sites,
     Functions,
+    Processes,
 }
 
 /// How far back growth and curves look.
@@ -75,6 +77,8 @@ pub(super) struct State {
     /// `None`: both.
     pub(super) kind: Option<Kind>,
     pub(super) filter: String,
+    /// The process whose sites are listed; `None`: those of all.
+    pub(super) process: Option<u32>,
     /// Keys go into the filter.
     pub(super) typing: bool,
     pub(super) span: Span,
@@ -175,18 +179,34 @@ impl State {
             KeyCode::Tab | KeyCode::BackTab => {
                 self.tab = match self.tab {
                     Tab::Sites => Tab::Functions,
-                    Tab::Functions => Tab::Sites,
+                    Tab::Functions | Tab::Processes => Tab::Sites,
                 };
                 self.go_to_top();
             }
             KeyCode::Char('/') => self.typing = true,
+            KeyCode::Char('p') => {
+                self.tab = if self.tab == Tab::Processes { Tab::Sites } else { Tab::Processes };
+                self.go_to_top();
+            }
+            KeyCode::Esc if self.filter.is_empty() && self.process.is_some() => {
+                // Back to where the process was chosen.
+                self.selected = self.process.take().map(Id::Process);
+                self.tab = Tab::Processes;
+            }
             KeyCode::Esc => self.filter.clear(),
-            KeyCode::Enter | KeyCode::Right => {
-                if let Some(Id::Site(site)) = list.get(self.cursor) {
+            KeyCode::Enter | KeyCode::Right => match list.get(self.cursor) {
+                Some(Id::Site(site)) => {
                     self.open = Some(*site);
                     self.scroll = 0;
                 }
-            }
+                Some(Id::Process(process)) => {
+                    self.process = Some(*process);
+                    self.filter.clear();
+                    self.tab = Tab::Sites;
+                    self.go_to_top();
+                }
+                Some(Id::Function(_)) | None => {}
+            },
             KeyCode::Char('j') | KeyCode::Down => self.select(self.cursor + 1, list),
             KeyCode::Char('k') | KeyCode::Up => self.select(self.cursor.saturating_sub(1), list),
             KeyCode::PageDown => self.select(self.cursor + self.page, list),
@@ -260,6 +280,7 @@ mod tests {
         add(state.sort != first.sort, format!("by {:?}", state.sort));
         add(state.kind != first.kind, state.kind.map_or("all kinds".to_owned(), |it| it.name().to_owned()));
         add(!state.filter.is_empty(), format!("filter {}", state.filter));
+        add(state.process.is_some(), format!("process {}", state.process.unwrap_or_default()));
         add(state.typing, "typing".to_owned());
         add(state.span != first.span, state.span.name().to_owned());
         add(state.paused, "paused".to_owned());
@@ -300,6 +321,20 @@ mod tests {
         check("t", "mmap");
         check("tt", "all kinds");
         check("ttt", "");
+    }
+
+    #[test]
+    fn into_a_process_and_back() {
+        let list = [Id::Process(3), Id::Process(4)];
+        let mut state = State::new(Sort::Bytes);
+        for key in keys("pj<Enter>") {
+            state.press(key, &list);
+        }
+        assert_eq!(changed(&state), "process 4");
+        state.press(keys("<Esc>")[0], &LIST);
+        assert_eq!((changed(&state), state.selected), ("Processes".to_owned(), Some(Id::Process(4))));
+        check("pp", "");
+        check("p<Tab>", "");
     }
 
     #[test]
