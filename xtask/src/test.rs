@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests compile with, trace, and compare with.
-const PACKAGES: [&str; 25] = [
+const PACKAGES: [&str; 26] = [
     "gcc",
     "g++",
     "libc6-dev",
@@ -32,6 +32,7 @@ const PACKAGES: [&str; 25] = [
     "openssl",
     "redis-server",
     "redis-tools",
+    "postgresql",
     "coreutils",
     "procps",
     // For setpriv, and mount of a small disk to fill.

@@ -122,8 +122,8 @@ pub enum Sort {
 }
 
 impl Profile {
-    /// Takes a recording apart and answers `query`. The first `shown_sites` sites get their frames: there can
-    /// be millions.
+    /// Takes a recording apart and answers `query`. The first `shown_sites` sites of each kind get their frames: there
+    /// can be millions.
     pub fn new(recording: &Recording, query: &Query, shown_sites: usize) -> Self {
         let mut profile = Self {
             header: recording.header.clone(),
@@ -175,12 +175,13 @@ impl Profile {
         self.other_sites += wanted_sites - sites.len();
         sort(&mut sites, query.sort);
         self.suspects = suspects(&sites);
-        let is_shown = |place: usize| place < shown_sites || self.suspects.contains(&place);
+        let first = first_of_kinds(&sites, shown_sites);
+        let is_shown = |place: usize| first[place] || self.suspects.contains(&place);
         let shown = sites.iter_mut().enumerate().filter(|(place, _)| is_shown(*place)).map(|(_, it)| it);
         self.stacks = Stacks::of(recording, shown);
         let peak = history::peak(recording, window, is_wanted);
         self.peak_s = recording.times_s[peak as usize];
-        for site in sites.iter_mut().take(shown_sites) {
+        for (site, _) in sites.iter_mut().zip(&first).filter(|(_, is_first)| **is_first) {
             let Some(history) = site.history(recording, window.to) else { continue };
             let history = &*history;
             site.held = Held::of(history, window, peak, &recording.times_s);
@@ -304,6 +305,18 @@ fn suspects(sites: &[Site]) -> Vec<usize> {
 }
 
 const MAX_SUSPECTS: usize = 3;
+
+/// Whether each of `sites` is among the first `count` of its kind: formats show kinds apart.
+fn first_of_kinds(sites: &[Site], count: usize) -> Vec<bool> {
+    let mut all_seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let kinds = sites.iter().map(|it| &*it.kind);
+    let is_first = kinds.map(|kind| {
+        let seen = all_seen.entry(kind).or_default();
+        *seen += 1;
+        *seen <= count
+    });
+    is_first.collect()
+}
 
 fn sort(sites: &mut [Site], by: Sort) {
     // Equal ones in the order of their first appearance, so that a report is the same every time.

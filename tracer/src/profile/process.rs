@@ -10,6 +10,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Process {
     pub row: ProcessRow,
+    pub parent_pid: Option<u32>,
     pub rss_first_bytes: Option<u64>,
     pub rss_last_bytes: Option<u64>,
     pub rss_max_bytes: Option<u64>,
@@ -108,6 +109,7 @@ impl Process {
         });
         Self {
             row: row.clone(),
+            parent_pid: row.parent.and_then(|it| recording.processes.get(&it)).map(|it| it.pid),
             rss_first_bytes: rss().next(),
             rss_last_bytes: rss().next_back(),
             rss_max_bytes: rss().max(),

@@ -14,6 +14,7 @@ mod input;
 mod memleak;
 mod midrun;
 mod pages;
+mod postgres;
 mod program;
 mod report;
 mod shares;

@@ -121,7 +121,7 @@ fn leave(directory: &Path, pid: u32, mut work: impl FnMut()) -> Report {
 fn check_left(report: &Report, pid: u32) {
     assert!(report.totals.unknown_frees > 0, "blocks from before the attach were freed");
     assert!(report.totals.allocated_blocks > 0, "something was allocated");
-    assert!(report.sites.iter().all(|it| it.pid == pid), "every site is the target's");
+    assert!(report.sites.iter().all(|it| it.pid == Some(pid)), "every site is the target's");
     assert!(report.processes.iter().all(|it| it.ended.is_none()), "the target lives");
     let incomplete: Vec<_> =
         report.sites.iter().filter(|it| !it.stack_complete).map(|it| it.label()).collect();

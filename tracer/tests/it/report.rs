@@ -30,6 +30,7 @@ pub(crate) struct Capture {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
+    pub(crate) parent_pid: Option<u32>,
     pub(crate) verdict: String,
     pub(crate) account: Option<Account>,
     pub(crate) arena_bytes: i64,
@@ -58,11 +59,14 @@ pub(crate) struct Totals {
     pub(crate) freed_bytes: i64,
     pub(crate) freed_blocks: i64,
     pub(crate) unknown_frees: i64,
+    /// Of processes that had ended, and so not live of several that are looked at as one.
+    pub(crate) ended_bytes: i64,
 }
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Site {
-    pub(crate) pid: u32,
+    /// `None` where sites of several processes were to be merged.
+    pub(crate) pid: Option<u32>,
     pub(crate) kind: String,
     pub(crate) via: String,
     pub(crate) live_bytes: i64,
@@ -162,7 +166,7 @@ impl Site {
         let Self { pid, kind, via, live_bytes, live_blocks, allocated_bytes, allocated_blocks, .. } = self;
         let stop = self.stack_stop.as_deref().map_or(String::new(), |it| format!(" [{it}]"));
         format!(
-            "{kind} {via} {live_bytes} {live_blocks} {allocated_bytes} {allocated_blocks} {}{stop} (pid {pid})",
+            "{kind} {via} {live_bytes} {live_blocks} {allocated_bytes} {allocated_blocks} {}{stop} (pid {pid:?})",
             frames.join(";")
         )
     }

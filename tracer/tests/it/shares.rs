@@ -56,9 +56,12 @@ pub(crate) fn text(value: &Value) -> &str {
 }
 
 pub(crate) fn process_name(report: &Value, site: &Value) -> String {
-    let process =
-        items(&report["processes"]).iter().find(|it| it["pid"] == site["pid"]).expect("its process");
-    text(&process["name"]).to_owned()
+    let processes = items(&report["processes"]);
+    let process = processes.iter().find(|it| it["id"] == site["process"]).expect("its process");
+    match processes.len() {
+        1 => text(&process["name"]).to_owned(),
+        _ => format!("{} ({})", text(&process["name"]), number(process, "pid")),
+    }
 }
 
 pub(crate) fn assert_same(what: &str, found: &Shares, expected: &Shares) {

@@ -234,7 +234,7 @@ impl Truth {
 
 impl Told {
     fn matches(&self, site: &Site, main_pid: u32) -> bool {
-        site.pid == self.pid.unwrap_or(main_pid)
+        site.pid == Some(self.pid.unwrap_or(main_pid))
             && site.kind == self.kind
             && (self.via == "*" || self.via.split('|').any(|it| it == site.via))
             && frames_match(&self.frames, &site.functions())
@@ -264,7 +264,7 @@ fn compare(truth: &Truth, report: &Report) -> Vec<String> {
     for site in &report.sites {
         let functions = site.functions();
         let covered = truth.covers.iter().any(|it| functions.iter().any(|function| is_named(function, it)));
-        if covered && site.pid == main_pid && !truth.sites.iter().any(|it| it.matches(site, main_pid)) {
+        if covered && site.pid == Some(main_pid) && !truth.sites.iter().any(|it| it.matches(site, main_pid)) {
             differences.push(format!("not told by the workload: {}", site.label()));
         }
         if !site.stack_complete {

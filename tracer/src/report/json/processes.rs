@@ -33,8 +33,7 @@ impl<'a> Whole<'a> {
             "id": row.id,
             "pid": row.pid,
             "parent": row.parent,
-            // `null` too if the parent is not part of this report.
-            "parent_pid": row.parent.and_then(|it| self.pids.get(&it)),
+            "parent_pid": process.parent_pid,
             "name": row.name,
             "command": row.command,
             "exe": row.exe,
