@@ -137,8 +137,6 @@ const THREAD_CACHE: u64 = 1 << 24;
 const ENCLOSING: u64 = 1 << 25;
 /// The function returns a size and leaves the block where it is.
 const RESULT_IS_SIZE: u64 = 1 << 26;
-/// The function takes a block back, and its return is looked at only to know where it ends.
-const TAKES_BACK: u64 = 1 << 27;
 
 impl Cookie {
     pub const fn new(via: Via, roles: Roles) -> Self {
@@ -184,16 +182,6 @@ impl Cookie {
     #[inline(always)]
     pub fn returns_size(self) -> bool {
         self.0 & RESULT_IS_SIZE != 0
-    }
-
-    pub const fn taking_back(self) -> Self {
-        Self(self.0 | TAKES_BACK)
-    }
-
-    /// Whether the function takes a block back, so that its result says nothing.
-    #[inline(always)]
-    pub fn takes_back(self) -> bool {
-        self.0 & TAKES_BACK != 0
     }
 
     /// What a block at `address` is called: the same, but for blocks of a pool.
@@ -256,7 +244,6 @@ mod tests {
         assert_eq!((cookie.size(), cookie.count(), cookie.old(), cookie.out()), (2, 3, 1, 6));
         assert_eq!(Via::from_code(cookie.via()), Some(Via::Realloc));
         assert!(!cookie.has_thread_cache() && !cookie.is_enclosing() && !cookie.returns_size());
-        assert!(!cookie.takes_back() && cookie.taking_back().takes_back());
         assert_eq!(cookie.fixed_size_bytes(), 0);
         let flagged = cookie.with_thread_cache().enclosing().with_size_result().with_fixed_size(u32::MAX);
         assert!(flagged.has_thread_cache() && flagged.is_enclosing() && flagged.returns_size());

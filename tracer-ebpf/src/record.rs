@@ -37,7 +37,8 @@ pub enum Kind {
 }
 
 /// [`Head::flags`]: the system call was made inside an allocator call, so it is the allocator's own
-/// growth and no allocation.
+/// growth and no allocation; or the allocator call was made inside one of a user's pool, whose blocks lie in what
+/// it gave.
 pub const NESTED: u8 = 1;
 
 /// [`Head::flags`] of a [`Fork`]: the child shares nothing with its parent, or has none that is traced.

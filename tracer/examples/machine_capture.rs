@@ -38,7 +38,7 @@ const BUSY_SHARE: u64 = 10;
 /// Intervals that a compiler lives.
 const SHORT: u64 = 2;
 
-const EPOCH: Epoch = Epoch { started_ns: 0 };
+const EPOCH: Epoch = Epoch { started_ns: 0, pools: Vec::new() };
 
 fn main() -> io::Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();

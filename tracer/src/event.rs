@@ -75,6 +75,14 @@ pub enum Event {
         stack: StackKey,
         started_ns: u64,
     },
+    /// An allocator call inside one of a user's pool, with what it took back and what it gave, or 0. The blocks of the pool
+    /// lie in it, and they are what counts.
+    Enclosed {
+        process: ProcessId,
+        time_ns: u64,
+        old_address: u64,
+        address: u64,
+    },
     Free {
         process: ProcessId,
         time_ns: u64,

@@ -7,6 +7,7 @@
 //! alloc   10 0x1000 64B #1 calloc    malloc if no function is named
 //! realloc 10 0x1000 0x2000 1KiB #1 since 1.5s
 //! free    10 0x2000 thread 1         0 if no thread is named
+//! enclosed 10 0x0 0x1000             given to a pool of the user's: what was resized or 0, and what was given
 //! cache   10 thread 1 since 1.5s     the thread's frees since then were of its cache
 //! map     10 0x10000 8KiB #1         "nested" at the end: by an allocator, for itself
 //! unmap   10 0x10000 4KiB
@@ -118,6 +119,9 @@ impl<'a> Line<'a> {
                 started_ns: if self.has("since") { self.time() } else { time_ns },
             },
             "free" => Event::Free { process, time_ns, address: self.address(), thread: self.thread() },
+            "enclosed" => {
+                Event::Enclosed { process, time_ns, old_address: self.address(), address: self.address() }
+            }
             "cache" => {
                 let thread = self.thread();
                 let since_ns = if self.has("since") { self.time() } else { time_ns };

@@ -10,12 +10,12 @@ use aya_ebpf::{
 use tracer_ebpf::{
     call::Cookie,
     loss::Loss,
-    record::{Alloc, Free, Kind, Realloc},
+    record::{Alloc, Free, Kind, NESTED, Realloc},
 };
 
 use crate::{
     emit::{Wake, count, emit, head, now_ns},
-    thread::{self, IN_CALL, MAY_HAVE_LEFT, NOT_IN_CALL, Thread},
+    thread::{self, Thread},
     user, walk,
 };
 
@@ -24,20 +24,17 @@ use crate::{
 pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     let thread = thread::current()?;
     let regs = user::at_entry(ctx);
-    if is_inside(thread, regs.sp) {
+    if thread.is_inside_call(regs.sp) || (thread.in_call == 1 && is_tail_call(regs.sp)) {
         return None;
     }
-    if thread.in_call == IN_CALL && !Cookie(thread.cookie).is_enclosing() {
+    if thread.in_call == 1 {
         // The frame of that call is gone, and no return was seen.
         count(Loss::StaleCalls);
     }
     // SAFETY: the context is the program's own.
     let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.regs.cast()) });
     let arguments = user::Arguments::of(ctx);
-    let size = match cookie.size() {
-        0 => cookie.fixed_size_bytes() as u64,
-        position => arguments.at(position),
-    };
+    let size = arguments.at(cookie.size());
     thread.size_bytes = match cookie.count() {
         0 => size,
         // Overflow makes the call fail, and a failed call is not reported.
@@ -47,49 +44,13 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     thread.cookie = cookie.0;
     thread.sp = regs.sp;
     thread.started_ns = if cookie.old() == 0 { 0 } else { now_ns() };
-    thread.caller = 0;
+    let is_enclosed = thread.pool.encloses(regs.sp);
+    thread.flags = if is_enclosed { NESTED as u64 } else { 0 };
     thread.stack = match regs.caller() {
-        Some(caller) => {
-            thread.caller = caller.ip;
-            walk::stack(thread.process, caller)
-        }
-        None => 0,
+        Some(caller) if !is_enclosed => walk::stack(thread.process, caller),
+        _ => 0,
     };
-    thread.in_call = IN_CALL;
-    Some(())
-}
-
-/// Whether something at stack pointer `sp` belongs to the call in progress: it is deeper, or was jumped to.
-#[inline(always)]
-fn is_inside(thread: &mut Thread, sp: u64) -> bool {
-    if thread.in_call != IN_CALL || has_lost_its_frame(thread) {
-        return false;
-    }
-    thread.is_inside_call(sp) || is_tail_call(sp)
-}
-
-/// Whether an enclosing call has ended without a return. All that happens deeper would seem to be inside of it for ever,
-/// so its return address is looked at: that, or the kernel's trampoline, is there as long as the call goes on. Nothing is
-/// lost, since such a call has handed out nothing.
-#[inline(always)]
-fn has_lost_its_frame(thread: &mut Thread) -> bool {
-    if !Cookie(thread.cookie).is_enclosing() || is_tail_call(thread.sp) {
-        return false;
-    }
-    let is_gone = user::word(thread.sp).is_none_or(|it| it != thread.caller);
-    if is_gone {
-        thread.in_call = NOT_IN_CALL;
-    }
-    is_gone
-}
-
-/// An exception is raised. Most leave the call in progress, whose frame then stays as it was until others write over it.
-#[inline(always)]
-pub(crate) fn raise(ctx: &ProbeContext) -> Option<()> {
-    let thread = thread::current()?;
-    if Cookie(thread.cookie).is_enclosing() && thread.is_inside_call(user::at_entry(ctx).sp) {
-        thread.in_call = MAY_HAVE_LEFT;
-    }
+    thread.in_call = 1;
     Some(())
 }
 
@@ -105,29 +66,14 @@ fn is_tail_call(sp: u64) -> bool {
 /// The call has returned: reports it, if it is the one that was remembered and if it succeeded.
 #[inline(always)]
 pub(crate) fn leave(ctx: &RetProbeContext) -> Option<()> {
-    // `ret` has popped the return address that `sp` pointed at.
-    end(user::at_return(ctx).sp.wrapping_sub(8), user::result(ctx))
-}
-
-/// The call is at one of its exits: what was reserved on the stack has been given back if it is one.
-#[inline(always)]
-pub(crate) fn leave_at_exit(ctx: &ProbeContext) -> Option<()> {
-    end(user::at_entry(ctx).sp, user::result_at_exit(ctx))
-}
-
-/// The call whose return address lies at `sp` ends.
-#[inline(always)]
-fn end(sp: u64, result: u64) -> Option<()> {
     let thread = thread::current()?;
-    if thread.in_call == NOT_IN_CALL || sp != thread.sp {
+    // `ret` has popped the return address that `sp` pointed at.
+    if thread.in_call == 0 || user::at_return(ctx).sp != thread.sp.wrapping_add(8) {
         return None;
     }
-    thread.in_call = NOT_IN_CALL;
+    thread.in_call = 0;
     let cookie = Cookie(thread.cookie);
-    if cookie.takes_back() {
-        return None;
-    }
-    let mut address = result;
+    let mut address = user::result(ctx);
     if cookie.out() != 0 {
         if address != 0 {
             return None;
@@ -139,18 +85,17 @@ fn end(sp: u64, result: u64) -> Option<()> {
         address = stored;
     }
     let (size_bytes, stack) = (thread.size_bytes, thread.stack);
-    let address = cookie.block(address);
     if cookie.old() != 0 {
-        let old_address = cookie.block(thread.pointer);
+        let old_address = thread.pointer;
         // NULL with a size is a failure, and the old block stays; NULL without one has freed it.
         if address == 0 && (size_bytes != 0 || old_address == 0) {
             return None;
         }
         let started_ns = thread.started_ns;
-        let head = head(Kind::Realloc, thread.process, cookie.via(), 0);
+        let head = head(Kind::Realloc, thread.process, cookie.via(), thread.flags as u8);
         emit(&Realloc { head, old_address, address, size_bytes, stack, started_ns }, Wake::WhenFilling);
     } else if address != 0 {
-        let head = head(Kind::Alloc, thread.process, cookie.via(), 0);
+        let head = head(Kind::Alloc, thread.process, cookie.via(), thread.flags as u8);
         emit(&Alloc { head, address, size_bytes, stack }, Wake::WhenFilling);
     }
     Some(())
@@ -167,24 +112,12 @@ pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
     }
     let thread = thread::current()?;
     let regs = user::at_entry(ctx);
-    let is_inside_enclosing = Cookie(thread.cookie).is_enclosing() && is_inside(thread, regs.sp);
-    if is_inside_enclosing {
+    if thread.is_inside_call(regs.sp) && Cookie(thread.cookie).old() != 0 && thread.pointer == address {
         return None;
-    }
-    if thread.is_inside_call(regs.sp) {
-        if Cookie(thread.cookie).old() != 0 && thread.pointer == address {
-            return None;
-        }
-    } else if cookie.is_enclosing() {
-        // Until it returns, what happens belongs to it.
-        thread.cookie = cookie.0;
-        thread.sp = regs.sp;
-        thread.caller = user::word(regs.sp).unwrap_or(0);
-        thread.in_call = IN_CALL;
     }
     let (_, tid) = user::current_ids();
     let head = head(Kind::Free, thread.process, 0, tid as u8);
-    emit(&Free { head, address: cookie.block(address) }, Wake::WhenFilling);
+    emit(&Free { head, address }, Wake::WhenFilling);
     if cookie.has_thread_cache() {
         note_place(thread, regs.sp, head.time_ns);
     }

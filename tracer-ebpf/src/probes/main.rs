@@ -12,6 +12,7 @@ mod emit;
 mod mapping;
 mod maps;
 mod path;
+mod pool;
 mod process;
 mod region;
 mod select;
@@ -39,24 +40,45 @@ fn leave(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// An allocating function that must have no return probe is at one of its exits.
+/// A freeing function was entered.
 #[uprobe]
-fn leave_at_exit(ctx: ProbeContext) -> u32 {
-    call::leave_at_exit(&ctx);
+fn free(ctx: ProbeContext) -> u32 {
+    call::free(&ctx);
+    0
+}
+
+/// A function of a user's own pool was entered.
+#[uprobe]
+fn pool_enter(ctx: ProbeContext) -> u32 {
+    pool::enter(&ctx);
+    0
+}
+
+/// … has returned.
+#[uretprobe]
+fn pool_leave(ctx: RetProbeContext) -> u32 {
+    pool::leave(&ctx);
+    0
+}
+
+/// … is about to return: of a function that may throw, and so must have no return probe.
+#[uprobe]
+fn pool_exit(ctx: ProbeContext) -> u32 {
+    pool::exit(&ctx);
+    0
+}
+
+/// A function that takes blocks of a user's own pool back was entered.
+#[uprobe]
+fn pool_free(ctx: ProbeContext) -> u32 {
+    pool::free(&ctx);
     0
 }
 
 /// The unwinder is told to raise an exception.
 #[uprobe]
 fn raise(ctx: ProbeContext) -> u32 {
-    call::raise(&ctx);
-    0
-}
-
-/// A freeing function was entered.
-#[uprobe]
-fn free(ctx: ProbeContext) -> u32 {
-    call::free(&ctx);
+    pool::raise(&ctx);
     0
 }
 

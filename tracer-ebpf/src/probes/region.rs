@@ -44,7 +44,7 @@ const PAGE_BYTES: u64 = 4096;
 #[inline(always)]
 fn begin(thread: &mut Thread, with_stack: bool) {
     let regs = user::current_regs();
-    let nested = thread.is_inside_call(regs.sp);
+    let nested = thread.is_inside_call(regs.sp) || thread.pool.encloses(regs.sp);
     thread.syscall = Syscall { flags: if nested { NESTED as u32 } else { 0 }, ..Syscall::default() };
     if with_stack && !nested {
         thread.syscall.stack = walk::stack(thread.process, regs.here());

@@ -5,26 +5,19 @@ use tracer_ebpf::{loss::Loss, mapping::PROCESS_TRACED};
 use crate::{
     emit::count,
     maps::{self, MEMBERS, THREADS},
+    pool::PoolCall,
     user,
 };
-
-/// [`Thread::in_call`].
-pub(crate) const NOT_IN_CALL: u32 = 0;
-pub(crate) const IN_CALL: u32 = 1;
-/// An exception was raised in the call: it goes on only if it catches that itself, and then its end is still seen.
-pub(crate) const MAY_HAVE_LEFT: u32 = 2;
 
 /// The calls in progress of one thread. Only the thread itself touches its entry.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct Thread {
     pub(crate) process: u32,
-    /// Between the entry and the return of an allocator call [`IN_CALL`].
+    /// 1 between the entry and the return of an allocator call.
     pub(crate) in_call: u32,
     /// The stack pointer at the call's entry: where its return address lies.
     pub(crate) sp: u64,
-    /// The call's return address, if other calls inside belong to it.
-    pub(crate) caller: u64,
     pub(crate) cookie: u64,
     pub(crate) size_bytes: u64,
     /// The block to resize, or the place for the result.
@@ -34,6 +27,9 @@ pub(crate) struct Thread {
     /// The frees that came last from one place of the code: when they began, and where the last returned to.
     pub(crate) frees_since_ns: u64,
     pub(crate) frees_from: u64,
+    /// [`tracer_ebpf::record::NESTED`] if the allocator call was made inside a pool's, or 0.
+    pub(crate) flags: u64,
+    pub(crate) pool: PoolCall,
     pub(crate) syscall: Syscall,
 }
 
@@ -92,6 +88,6 @@ impl Thread {
     /// Whether something at stack pointer `sp` happens inside the allocator call in progress.
     #[inline(always)]
     pub(crate) fn is_inside_call(&self, sp: u64) -> bool {
-        self.in_call == IN_CALL && sp < self.sp
+        self.in_call == 1 && sp < self.sp
     }
 }

@@ -116,7 +116,9 @@ pub fn main() -> ExitCode {
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             // It may name files and processes, which may be called anything.
-            eprintln!("alloctrace: {}", printable(&failure.to_string()));
+            for (at, line) in failure.to_string().lines().enumerate() {
+                eprintln!("{}{}", if at == 0 { "alloctrace: " } else { "  " }, printable(line));
+            }
             failure.code()
         }
     }

@@ -73,11 +73,6 @@ impl Function {
         self.file_offset + u64::from(self.site.offset)
     }
 
-    /// Whether its end is looked at: for its result, or to know what happens inside.
-    pub fn has_end(&self) -> bool {
-        self.role == Role::Alloc || self.cookie().is_enclosing()
-    }
-
     /// What its probes are told. It belongs to the site, where arguments may lie elsewhere than at
     /// the entry.
     pub fn cookie(&self) -> Cookie {

@@ -123,16 +123,18 @@ fn function(
     let Spec { role, roles, .. } = *spec;
     let first = 1;
     let site = site::choose(code, Needs { roles, non_null: role == Role::Free && roles.old == first });
-    let flags = Cookie(0).enclosing().with_fixed_size(spec.fixed_size_bytes);
-    let traits = Traits(if role == Role::Free { flags.taking_back() } else { flags });
+    let exits = match role {
+        Role::Alloc => exits(image, symbols, symbol, code)?,
+        Role::Free => Vec::new(),
+    };
     Ok(Function {
         name: spec.function.clone().into(),
         via: Via::Custom(number as u8),
         role,
         file_offset,
         site,
-        exits: exits(image, symbols, symbol, code)?,
-        traits,
+        exits,
+        traits: Traits(Cookie(0).with_fixed_size(spec.fixed_size_bytes)),
     })
 }
 
@@ -150,7 +152,8 @@ fn exits(
     }
     let is_cold = |target: i64| {
         let address = symbol.address.wrapping_add_signed(target);
-        symbols.iter().any(|it| it.address == address && it.name.windows(5).any(|it| it == b".cold"))
+        let is_in = |it: &Symbol<'_>| (it.address..it.address + it.size).contains(&address);
+        symbols.iter().any(|it| is_in(it) && it.name.windows(5).any(|it| it == b".cold"))
     };
     let found = exits::find(code, is_cold);
     match found.returns {

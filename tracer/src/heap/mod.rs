@@ -72,6 +72,9 @@ impl Heap {
             Event::Free { process, time_ns, address, thread } => {
                 self.with(process, time_ns, |it, cx| it.free(address, thread, cx.time_ns));
             }
+            Event::Enclosed { process, time_ns, old_address, address } => {
+                self.with(process, time_ns, |it, _| it.enclose(old_address, address));
+            }
             Event::EmptyCache { process, time_ns, thread, since_ns } => {
                 self.with(process, time_ns, |it, _| it.empty_cache(thread, since_ns));
             }

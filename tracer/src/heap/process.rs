@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     blocks::Found,
@@ -95,6 +95,8 @@ pub(super) struct Process {
     pub(super) ended: Option<Ended>,
     pub(super) sites: Sites,
     pub(super) blocks: FxHashMap<u64, Block>,
+    /// What allocators have given to the user's own pools: no blocks that count, but their frees are not unknown.
+    enclosed: FxHashSet<u64>,
     /// Addresses whose live block was closed by an allocation there, and the time of that. Either a
     /// `realloc` in another thread had released the block and will say so when it returns, or a
     /// free was lost. At most one for each address that is or was live, for two seconds.
@@ -126,6 +128,7 @@ impl Process {
             ended: None,
             sites: Sites::default(),
             blocks: FxHashMap::default(),
+            enclosed: FxHashSet::default(),
             displaced: FxHashMap::default(),
             mappings: Mappings::default(),
         }
@@ -161,6 +164,9 @@ impl Process {
             0
         };
         let block = Block { size_and_place: size_bytes & !Block::REUSED | place, site, birth: cx.birth };
+        if !self.enclosed.is_empty() {
+            self.enclosed.remove(&address);
+        }
         if let Some(old) = self.blocks.insert(address, block) {
             self.close(old);
             // If one was waiting there already, nothing will tell the two apart.
@@ -176,6 +182,7 @@ impl Process {
     pub(super) fn free(&mut self, address: u64, thread: u8, time_ns: u64) {
         match self.blocks.remove(&address) {
             Some(block) => self.close(block),
+            None if self.enclosed.remove(&address) => {}
             None => {
                 self.vacate(address);
                 if self.latest_unknown.len() == MAX_LATEST_UNKNOWN {
@@ -183,6 +190,19 @@ impl Process {
                 }
                 self.latest_unknown.push_back((time_ns, thread));
             }
+        }
+    }
+
+    /// An allocator has taken back `old_address` and given `address` to a pool of the user's, if they are not 0.
+    pub(super) fn enclose(&mut self, old_address: u64, address: u64) {
+        for address in [old_address, address] {
+            if let Some(block) = self.blocks.remove(&address) {
+                self.close(block);
+            }
+        }
+        self.enclosed.remove(&old_address);
+        if address != 0 {
+            self.enclosed.insert(address);
         }
     }
 
@@ -225,6 +245,7 @@ impl Process {
         if !self.claim(old_address, started_ns) {
             match self.blocks.remove(&old_address) {
                 Some(block) => self.close(block),
+                None if self.enclosed.remove(&old_address) => {}
                 None => self.vacate(old_address),
             }
         }
@@ -338,6 +359,7 @@ impl Process {
             ended: None,
             sites: self.sites.inherit(),
             blocks: self.blocks.clone(),
+            enclosed: self.enclosed.clone(),
             displaced: FxHashMap::default(),
             mappings: self.mappings.clone(),
         }
@@ -358,7 +380,9 @@ impl Process {
     /// which are used at most, and a control byte each.
     pub(super) fn table_bytes(&self) -> usize {
         let buckets = (self.blocks.capacity() * 8 / 7).next_power_of_two();
-        if self.blocks.capacity() == 0 { 0 } else { buckets * (size_of::<(u64, Block)>() + 1) }
+        let blocks_bytes =
+            if self.blocks.capacity() == 0 { 0 } else { buckets * (size_of::<(u64, Block)>() + 1) };
+        blocks_bytes + self.enclosed.capacity() * 8 / 7 * (size_of::<u64>() + 1)
     }
 
     /// Was the block at `address`, released by a `realloc` that began at `started_ns`, closed by an
@@ -396,6 +420,7 @@ impl Process {
         losses.add(Loss::LostFrees, self.displaced.len() as u64);
         self.displaced = FxHashMap::default();
         self.blocks = FxHashMap::default();
+        self.enclosed = FxHashSet::default();
         self.vacated = BTreeSet::new();
         self.mappings = Mappings::default();
     }

@@ -15,7 +15,10 @@ use super::{
     multi::{Multi, Point},
     object::Object,
 };
-use crate::elf::allocators::{Function, Role};
+use crate::{
+    elf::allocators::{Function, Role},
+    event::Via,
+};
 
 /// Whose calls a uprobe sees. The kernel puts breakpoints only into processes in scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,7 +101,7 @@ struct Probe {
 }
 
 /// Sees a function end without a return probe.
-const EXIT: &str = "leave_at_exit";
+const EXIT: &str = "pool_exit";
 
 /// The probes of a function. Its end comes first: an entry without a return would look like a call that never ends.
 /// A return probe goes to the same instruction, where the return address is still on top of the stack, so that one trap
@@ -106,15 +109,22 @@ const EXIT: &str = "leave_at_exit";
 fn probes_of(programs: Programs, function: &Function) -> Vec<Probe> {
     let is_trace = programs == Programs::Trace;
     let cookie = function.cookie().0;
+    let is_pool = matches!(function.via, Via::Custom(_));
     let begin = match function.role {
         _ if !is_trace => "floor_enter",
+        Role::Alloc if is_pool => "pool_enter",
+        Role::Free if is_pool => "pool_free",
         Role::Alloc => "enter",
         Role::Free => "free",
     };
     let exit = if is_trace { EXIT } else { begin };
     let exits = function.exits.iter().map(|it| (exit, function.file_offset + u64::from(*it)));
-    let returns = function.has_end() && function.exits.is_empty();
-    let leave = if is_trace { "leave" } else { "floor_leave" };
+    let returns = function.role == Role::Alloc && function.exits.is_empty();
+    let leave = match is_trace {
+        false => "floor_leave",
+        true if is_pool => "pool_leave",
+        true => "leave",
+    };
     let site = function.site_offset();
     let ends = returns.then_some((leave, site)).into_iter().chain(exits);
     ends.chain([(begin, site)]).map(|(program, offset)| Probe { program, offset, cookie }).collect()

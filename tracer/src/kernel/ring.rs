@@ -44,6 +44,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
     let event = match kind(head.kind)? {
         Kind::Alloc => {
             let Alloc { address, size_bytes, stack, .. } = *record(bytes)?;
+            if nested {
+                return Some(Decoded::Event(Event::Enclosed { process, time_ns, old_address: 0, address }));
+            }
             Event::Alloc { process, time_ns, via, address, size_bytes, stack: StackKey(stack) }
         }
         Kind::Free => {
@@ -57,6 +60,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
         Kind::Realloc => {
             let Realloc { old_address, address, size_bytes, stack, started_ns, .. } = *record(bytes)?;
             let stack = StackKey(stack);
+            if nested {
+                return Some(Decoded::Event(Event::Enclosed { process, time_ns, old_address, address }));
+            }
             Event::Realloc { process, time_ns, via, old_address, address, size_bytes, stack, started_ns }
         }
         Kind::Map => {

@@ -16,7 +16,8 @@ pub(super) fn resolve<'data>(symbols: &[Symbol<'data>], wanted: &str) -> Result<
     let hint = identifier(wanted);
     let is_meant = |it: &&Symbol<'_>| {
         let Ok(name) = std::str::from_utf8(it.name) else { return false };
-        if !name.contains(hint) {
+        // Parts and copies that the compiler has made (`.cold`, `.part.0`, `.isra.0`) have other arguments.
+        if !name.contains(hint) || name.contains('.') {
             return false;
         }
         match demangle(name) {
@@ -126,7 +127,8 @@ pub fn similar<'a>(names: impl Iterator<Item = &'a str>, wanted: &str) -> Vec<&'
 mod tests {
     use super::*;
 
-    const SYMBOLS: [&str; 8] = [
+    const SYMBOLS: [&str; 9] = [
+        "_ZN2ns4Pool3getEm.cold",
         "pool_get",
         "pool_put",
         "_ZN2ns4Pool3getEm",
@@ -175,9 +177,9 @@ mod tests {
     #[test]
     fn what_may_have_been_meant() {
         let similar = |wanted| similar(SYMBOLS.into_iter(), wanted).join(" ");
-        assert_eq!(similar("pool_gte"), "pool_get");
+        assert_eq!(similar("pool_gte"), "pool_get pool_put");
         assert_eq!(similar("PoolGet"), "pool_get");
-        assert_eq!(similar("pool"), "pool_get pool_put _ZN2ns4PoolclEv");
+        assert_eq!(similar("pool_g"), "pool_get pool_put");
         assert_eq!(similar("nothing_like_it"), "");
     }
 }

@@ -23,6 +23,30 @@ fn a_site_holds_what_it_allocated_and_did_not_free() {
 }
 
 #[test]
+fn what_a_pool_is_given_is_neither_a_block_nor_unknown() {
+    check(
+        "
+        begin    10 app
+        stack    #1 main > get
+        enclosed 10 0x0 0x1000
+        alloc    10 0x4000000000001000 64B #1
+        enclosed 10 0x1000 0x2000
+        free     10 0x4000000000001000
+        free     10 0x2000
+        alloc    10 0x3000 8B #1
+        enclosed 10 0x3000 0x5000
+        realloc  10 0x5000 0x6000 16B #1
+        free     10 0x7000
+        ",
+        expect![[r#"
+            10 app: 16B/1, 1 unknown frees
+              10 heap malloc: 0B/0 of 72B/2, peak 64B: main > get
+              10 heap realloc: 16B/1 of 16B/1, peak 16B: main > get
+        "#]],
+    );
+}
+
+#[test]
 fn sites_differ_by_process_kind_function_and_stack() {
     check(
         "
