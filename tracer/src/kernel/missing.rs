@@ -13,6 +13,18 @@ const GROWTH: &str =
 /// Paths in a message; the first are those of the program and its own libraries.
 const MOST_PATHS: usize = 8;
 
+/// Options that are worth a try, if functions of the program look like an allocator of its own.
+pub(super) fn suggestions(objects: &[&Object]) -> Vec<String> {
+    let mut suggestions = Vec::new();
+    for object in objects.iter().filter(|it| it.functions.is_empty()) {
+        let Ok(Some(bytes)) = object.bytes() else { continue };
+        let Ok(image) = Image::parse(&bytes) else { continue };
+        suggestions.extend(candidates::suggest(&image));
+    }
+    suggestions.truncate(3);
+    suggestions
+}
+
 /// Why `objects`, which are the files of `label`, have no allocator that could be followed.
 pub(super) fn allocator(label: &str, objects: &[&Object]) -> String {
     let files: Vec<&Object> = objects.iter().copied().filter(|it| it.file.is_some()).collect();
@@ -26,7 +38,6 @@ pub(super) fn allocator(label: &str, objects: &[&Object]) -> String {
         "{label} has no allocator that this tool knows: none of its files defines malloc and free (looked at: {})",
         paths(&files)
     )];
-    let mut suggestions = Vec::new();
     for object in &files {
         let Ok(Some(bytes)) = object.bytes() else { continue };
         let Ok(image) = Image::parse(&bytes) else { continue };
@@ -37,11 +48,11 @@ pub(super) fn allocator(label: &str, objects: &[&Object]) -> String {
                 object.path
             ));
         }
-        suggestions.extend(candidates::suggest(&image));
     }
+    let suggestions = suggestions(&files);
     if !suggestions.is_empty() {
         lines.push("It has functions that look like an allocator; check the arguments and try:".to_owned());
-        lines.extend(suggestions.into_iter().take(3).map(|it| format!("  {it}")));
+        lines.extend(suggestions.into_iter().map(|it| format!("  {it}")));
     }
     lines.push(GROWTH.to_owned());
     lines.join("\n")

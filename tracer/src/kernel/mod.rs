@@ -9,6 +9,7 @@ mod btf;
 pub mod cgroup;
 pub mod doctor;
 mod error;
+pub mod examination;
 pub mod launch;
 mod load;
 mod members;

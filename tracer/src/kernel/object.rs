@@ -135,6 +135,25 @@ impl Object {
         self.held_path().map(fs::read).transpose()
     }
 
+    /// Whose allocator functions it has, by a function that only that family has.
+    pub(crate) fn family(&self) -> &'static str {
+        const MARKS: [(&str, &[&str]); 5] = [
+            ("glibc", &["gnu_get_libc_version"]),
+            ("jemalloc", &["mallctl", "je_mallctl", "_rjem_mallctl"]),
+            ("tcmalloc", &["tc_malloc", "tc_version", "TCMallocInternalMalloc"]),
+            ("mimalloc", &["mi_malloc"]),
+            ("snmalloc", &["sn_malloc"]),
+        ];
+        let Ok(Some(bytes)) = self.bytes() else { return "unknown" };
+        let Ok(image) = Image::parse(&bytes) else { return "unknown" };
+        let found = MARKS.iter().find(|(_, marks)| !image.function_ranges(marks).is_empty());
+        match found {
+            Some((family, _)) => family,
+            None if self.path.contains("musl") => "musl",
+            None => "an allocator of its own",
+        }
+    }
+
     /// A path by which the kernel and the symbolizer reach the held file itself.
     pub(crate) fn held_path(&self) -> Option<String> {
         self.file.as_ref().map(|it| format!("/proc/self/fd/{}", it.as_raw_fd()))

@@ -1,5 +1,7 @@
 //! All objects of a run and where each process has them: what frames refer to.
 
+mod own_pools;
+
 use std::{
     collections::HashMap,
     ffi::OsString,
@@ -27,12 +29,8 @@ use super::{
     whereabouts::Whereabouts,
 };
 use crate::{
-    elf::{
-        allocators::{Function, Role},
-        closure,
-        pools::{Pools, Spec},
-    },
-    event::{Event, ObjectId, ProcessId, StackKey, Via},
+    elf::{closure, pools::Pools},
+    event::{Event, ObjectId, ProcessId, StackKey},
     interval::Losses,
 };
 
@@ -175,74 +173,6 @@ impl Objects {
         Ok(())
     }
 
-    /// Refuses functions of the user's pools that are not there, or that must not be probed.
-    ///
-    /// # Errors
-    /// With the function, the files that were looked at, and names that are similar.
-    pub(crate) fn check_pools(&self) -> Result<(), StartError> {
-        for (number, spec) in self.pools.iter().enumerate() {
-            if let Some((_, path, why)) = self.pool_problems.iter().find(|(it, ..)| *it == number) {
-                return Err(StartError::UnsupportedTarget(format!("{spec} in {path}: {why}")));
-            }
-            if !self.defines(number) && !self.is_awaited(spec) {
-                let label = self.targets.iter().map(|it| it.label.as_str()).collect::<Vec<_>>().join(" and ");
-                let mut objects: Vec<(u32, &Object)> = self.iter().collect();
-                objects.sort_unstable_by_key(|(number, _)| *number);
-                let objects: Vec<&Object> = objects.into_iter().map(|(_, it)| it).collect();
-                return Err(StartError::UnsupportedTarget(missing::function(&label, spec, &objects)));
-            }
-        }
-        Ok(())
-    }
-
-    /// What is said of the user's pools when tracing begins.
-    pub(crate) fn pool_notes(&self) -> Vec<String> {
-        let awaited = self
-            .pools
-            .iter()
-            .enumerate()
-            .filter(|(number, it)| !self.defines(*number) && self.is_awaited(it));
-        let mut notes: Vec<String> = awaited
-            .map(|(_, it)| {
-                format!("{it}: no such file is loaded yet; the function is traced as soon as it is")
-            })
-            .collect();
-        if !self.pools.is_empty() && self.pools.iter().all(|it| it.role == Role::Alloc) {
-            notes.push(
-                "--alloc without --free: what is given back is not seen, and everything looks live"
-                    .to_owned(),
-            );
-        }
-        notes
-    }
-
-    fn defines(&self, pool: usize) -> bool {
-        let is_it = |it: &Function| it.via == Via::Custom(pool as u8);
-        self.iter().any(|(_, object)| object.functions.iter().any(is_it))
-    }
-
-    /// A file that is named and not there yet may come, as a plugin does.
-    fn is_awaited(&self, spec: &Spec) -> bool {
-        spec.file.is_some() && !self.iter().any(|(_, it)| spec.is_for(&it.path))
-    }
-
-    /// To be called once for each object, when it is new.
-    fn add_pools<E>(&mut self, object: &mut Result<Object, E>) {
-        let Ok(object) = object else { return };
-        if self.pools.is_empty() {
-            return;
-        }
-        match object.add_pools(&self.pools) {
-            Ok(problems) => {
-                for (number, why) in problems {
-                    log::warn!("{}: {why}", object.path);
-                    self.pool_problems.push((number, object.path.clone(), why));
-                }
-            }
-            Err(error) => log::warn!("{}: {error}", object.path),
-        }
-    }
-
     /// Room for what is known and for what may come.
     pub(crate) fn sizes(&self, ring_bytes: u32) -> Sizes {
         let tables = || self.iter().filter_map(|(_, it)| it.table.as_ref());
@@ -283,6 +213,11 @@ impl Objects {
         self.objects.iter().filter_map(|(number, it)| it.as_ref().ok().map(|it| (*number, it)))
     }
 
+    /// Files that could not be read.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = &str> {
+        self.objects.values().filter_map(|it| it.as_ref().err()).map(String::as_str)
+    }
+
     pub(crate) fn get(&self, number: u32) -> Option<&Object> {
         self.objects.get(&number)?.as_ref().ok()
     }
@@ -301,7 +236,14 @@ impl Objects {
     }
 
     /// Puts an object in, and has the kernel half know it.
-    fn enter(&mut self, key: ObjectKey, number: u32, object: Result<Object, String>, counted: &mut Losses) {
+    fn enter(
+        &mut self,
+        key: ObjectKey,
+        number: u32,
+        mut object: Result<Object, String>,
+        counted: &mut Losses,
+    ) {
+        self.add_pools(&mut object);
         self.numbers.insert(key, number);
         self.whereabouts.forget(number);
         self.objects.insert(number, object);
@@ -405,8 +347,7 @@ impl Objects {
             process::code_mappings(tgid).ok().and_then(|it| it.into_iter().find(|it| it.start == start));
         let path = seen.map_or_else(|| format!("[inode {ino} of device {dev:#x}]"), |it| it.path);
         let object = Object::of_mapping(tgid, &CodeMapping { path: path.clone(), ..mapping });
-        let mut object = object.or_else(|error| self.open_elsewhere(number).ok_or(error));
-        self.add_pools(&mut object);
+        let object = object.or_else(|error| self.open_elsewhere(number).ok_or(error));
         if let Err(error) = &object {
             log::debug!("{path}: {error}");
             if self.objects.contains_key(&number) {
