@@ -1,6 +1,10 @@
 //! Processes as `/proc` tells of them.
 
-use std::{ffi::OsStr, fs, io, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use procfs::{
     ProcError,
@@ -101,6 +105,9 @@ pub fn describe(tgid: u32) -> Description {
 /// The files that a process which has just begun will map, as they are reached from here.
 pub(crate) fn closure(tgid: u32) -> Vec<PathBuf> {
     let Ok(exe) = fs::read_link(format!("/proc/{tgid}/exe")) else { return Vec::new() };
+    // Of a changed root the link tells only where it was; what is below it is what the process sees.
+    let root = fs::read_link(format!("/proc/{tgid}/root")).unwrap_or_default();
+    let exe = exe.strip_prefix(&root).map_or_else(|_| exe.clone(), |it| Path::new("/").join(it));
     let environment = Process::new(tgid as i32).and_then(|it| it.environ()).unwrap_or_default();
     let environment = closure::SearchEnv {
         ld_preload: environment.get(OsStr::new("LD_PRELOAD")).cloned(),

@@ -26,6 +26,13 @@ impl Tracer {
         Self::start(command, capture)
     }
 
+    /// `alloctrace record` with whatever says whom to trace.
+    pub(crate) fn record(options: &[&str], capture: &Path) -> Self {
+        let mut command = alloctrace(["record"]);
+        command.args(options);
+        Self::start(command, capture)
+    }
+
     /// `alloctrace record -- COMMAND`. The command's input and output are ours to use.
     pub(crate) fn launch(command: &[impl AsRef<OsStr>], capture: &Path, options: &[&str]) -> Self {
         let mut tracer = alloctrace(["record"]);
@@ -47,6 +54,14 @@ impl Tracer {
     /// The streams: of the tracer, and of what it launched.
     pub(crate) fn program(&mut self) -> &mut Program {
         &mut self.program
+    }
+
+    /// The most memory that it has had until now, without the ring.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).expect("it runs");
+        let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).expect("a peak");
+        line.split_whitespace().next().and_then(|it| it.parse().ok()).expect("a number")
     }
 
     /// Ends it as Ctrl-C does.

@@ -241,7 +241,7 @@ impl Told {
     }
 }
 
-fn compare(truth: &Truth, report: &Report) -> Vec<String> {
+pub(crate) fn compare(truth: &Truth, report: &Report) -> Vec<String> {
     let mut differences = Vec::new();
     let main_pid = report.processes.first().expect("a process was traced").pid;
     for told in &truth.sites {
