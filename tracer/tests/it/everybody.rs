@@ -48,7 +48,7 @@ fn processes_of_a_millisecond_have_names() {
         let held: Vec<_> = report
             .sites
             .iter()
-            .filter(|it| it.pid == pid && it.functions().starts_with(&["hold", "main"]))
+            .filter(|it| it.pid == Some(pid) && it.functions().starts_with(&["hold", "main"]))
             .map(|it| (it.live_bytes, it.live_blocks))
             .collect();
         assert_eq!(held, [(1234, 1)], "what {path} held");
