@@ -137,6 +137,12 @@ const THREAD_CACHE: u64 = 1 << 24;
 const ENCLOSING: u64 = 1 << 25;
 /// The function returns a size and leaves the block where it is.
 const RESULT_IS_SIZE: u64 = 1 << 26;
+/// The function takes a block back, and its return is looked at only to know where it ends.
+const TAKES_BACK: u64 = 1 << 27;
+/// A C++ exception may leave the function, which then does not return.
+const MAY_THROW: u64 = 1 << 28;
+/// If the function fails to resize a block, it frees it.
+const FREES_ON_FAILURE: u64 = 1 << 29;
 
 impl Cookie {
     pub const fn new(via: Via, roles: Roles) -> Self {
@@ -182,6 +188,36 @@ impl Cookie {
     #[inline(always)]
     pub fn returns_size(self) -> bool {
         self.0 & RESULT_IS_SIZE != 0
+    }
+
+    pub const fn taking_back(self) -> Self {
+        Self(self.0 | TAKES_BACK)
+    }
+
+    /// Whether the function takes a block back, so that its result says nothing.
+    #[inline(always)]
+    pub fn takes_back(self) -> bool {
+        self.0 & TAKES_BACK != 0
+    }
+
+    pub const fn throwing(self) -> Self {
+        Self(self.0 | MAY_THROW)
+    }
+
+    /// Whether the call may end by an exception.
+    #[inline(always)]
+    pub fn may_throw(self) -> bool {
+        self.0 & MAY_THROW != 0
+    }
+
+    pub const fn freeing_on_failure(self) -> Self {
+        Self(self.0 | FREES_ON_FAILURE)
+    }
+
+    /// Whether the block that could not be resized is gone.
+    #[inline(always)]
+    pub fn frees_on_failure(self) -> bool {
+        self.0 & FREES_ON_FAILURE != 0
     }
 
     /// What a block at `address` is called: the same, but for blocks of a pool.
@@ -244,6 +280,9 @@ mod tests {
         assert_eq!((cookie.size(), cookie.count(), cookie.old(), cookie.out()), (2, 3, 1, 6));
         assert_eq!(Via::from_code(cookie.via()), Some(Via::Realloc));
         assert!(!cookie.has_thread_cache() && !cookie.is_enclosing() && !cookie.returns_size());
+        assert!(!cookie.takes_back() && cookie.taking_back().takes_back());
+        assert!(!cookie.may_throw() && cookie.throwing().may_throw());
+        assert!(!cookie.frees_on_failure() && cookie.freeing_on_failure().frees_on_failure());
         assert_eq!(cookie.fixed_size_bytes(), 0);
         let flagged = cookie.with_thread_cache().enclosing().with_size_result().with_fixed_size(u32::MAX);
         assert!(flagged.has_thread_cache() && flagged.is_enclosing() && flagged.returns_size());

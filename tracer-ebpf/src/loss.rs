@@ -25,6 +25,8 @@ pub enum Loss {
     UnreadableResults,
     /// A `munmap` was counted when it began and then failed.
     FailedUnmaps,
+    /// A call of an allocator function whose effect cannot be followed, such as mimalloc's `mi_heap_destroy`.
+    UnfollowedCalls,
 
     /// Distinct stacks of more than 127 frames.
     TruncatedStacks,
@@ -50,6 +52,8 @@ pub enum Loss {
     SkippedTables,
     /// Probes that could not be placed.
     FailedProbes,
+    /// Allocator functions that get no probe, since they may throw and their returns cannot be found.
+    UnprobedFunctions,
     /// A process mapped an allocator that nobody had met before: its first calls are missing, until the probes were
     /// in place. Counted once for each process and allocator.
     LateProbes,
@@ -61,9 +65,9 @@ pub enum Loss {
 
 impl Loss {
     /// How many of them the probes count.
-    pub const KERNEL: usize = 9;
+    pub const KERNEL: usize = 10;
 
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::LostEvents,
         Self::LostStacks,
         Self::ScratchBusy,
@@ -73,6 +77,7 @@ impl Loss {
         Self::StaleCalls,
         Self::UnreadableResults,
         Self::FailedUnmaps,
+        Self::UnfollowedCalls,
         Self::TruncatedStacks,
         Self::IncompleteStacks,
         Self::UnmappedFrames,
@@ -85,6 +90,7 @@ impl Loss {
         Self::UnnamedModules,
         Self::SkippedTables,
         Self::FailedProbes,
+        Self::UnprobedFunctions,
         Self::LateProbes,
         Self::LateProcesses,
         Self::MalformedRecords,
@@ -102,6 +108,7 @@ impl Loss {
             Self::StaleCalls => "stale_calls",
             Self::UnreadableResults => "unreadable_results",
             Self::FailedUnmaps => "failed_unmaps",
+            Self::UnfollowedCalls => "unfollowed_calls",
             Self::TruncatedStacks => "truncated_stacks",
             Self::IncompleteStacks => "incomplete_stacks",
             Self::UnmappedFrames => "unmapped_frames",
@@ -114,6 +121,7 @@ impl Loss {
             Self::UnnamedModules => "unnamed_modules",
             Self::SkippedTables => "skipped_tables",
             Self::FailedProbes => "failed_probes",
+            Self::UnprobedFunctions => "unprobed_functions",
             Self::LateProbes => "late_probes",
             Self::LateProcesses => "late_processes",
             Self::MalformedRecords => "malformed_records",
@@ -131,6 +139,6 @@ mod tests {
             assert_eq!(*loss as usize, code);
             assert!(Loss::ALL[..code].iter().all(|it| it.name() != loss.name()));
         }
-        assert_eq!(Loss::FailedUnmaps as usize + 1, Loss::KERNEL);
+        assert_eq!(Loss::UnfollowedCalls as usize + 1, Loss::KERNEL);
     }
 }

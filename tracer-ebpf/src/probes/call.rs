@@ -15,7 +15,7 @@ use tracer_ebpf::{
 
 use crate::{
     emit::{Wake, count, emit, head, now_ns},
-    thread::{self, Thread},
+    thread::{self, IN_CALL, MAY_HAVE_LEFT, NOT_IN_CALL, Thread},
     user, walk,
 };
 
@@ -24,13 +24,10 @@ use crate::{
 pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     let thread = thread::current()?;
     let regs = user::at_entry(ctx);
-    if thread.is_inside_call(regs.sp) || (thread.in_call == 1 && is_tail_call(regs.sp)) {
+    if is_inside(thread, regs.sp) {
         return None;
     }
-    if thread.in_call == 1 {
-        // The frame of that call is gone, and no return was seen.
-        count(Loss::StaleCalls);
-    }
+    note_stale(thread);
     // SAFETY: the context is the program's own.
     let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.regs.cast()) });
     let arguments = user::Arguments::of(ctx);
@@ -43,14 +40,70 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     thread.pointer = arguments.at(if cookie.out() == 0 { cookie.old() } else { cookie.out() });
     thread.cookie = cookie.0;
     thread.sp = regs.sp;
+    thread.caller = 0;
     thread.started_ns = if cookie.old() == 0 { 0 } else { now_ns() };
     let is_enclosed = thread.pool.encloses(regs.sp);
     thread.flags = if is_enclosed { NESTED as u64 } else { 0 };
     thread.stack = match regs.caller() {
-        Some(caller) if !is_enclosed => walk::stack(thread.process, caller),
-        _ => 0,
+        Some(caller) => {
+            thread.caller = caller.ip;
+            if is_enclosed { 0 } else { walk::stack(thread.process, caller) }
+        }
+        None => 0,
     };
-    thread.in_call = 1;
+    thread.in_call = IN_CALL;
+    Some(())
+}
+
+/// Whether something at stack pointer `sp` belongs to the call in progress: it is deeper, or was jumped to.
+#[inline(always)]
+fn is_inside(thread: &mut Thread, sp: u64) -> bool {
+    thread.in_call == IN_CALL
+        && !has_lost_its_frame(thread)
+        && (thread.is_inside_call(sp) || is_tail_call(sp))
+}
+
+/// Whether a call without a return probe has ended, or an enclosing one by a jump. All that happens deeper would seem to
+/// be inside of it for ever, so its return address is looked at: that, or the kernel's trampoline, is there as long as the
+/// call goes on. Nothing is lost, since such a call has handed out nothing.
+#[inline(always)]
+fn has_lost_its_frame(thread: &mut Thread) -> bool {
+    let cookie = Cookie(thread.cookie);
+    if !(cookie.may_throw() || cookie.is_enclosing()) || is_tail_call(thread.sp) {
+        return false;
+    }
+    let is_gone = user::word(thread.sp).is_none_or(|it| it != thread.caller);
+    if is_gone {
+        thread.in_call = NOT_IN_CALL;
+    }
+    is_gone
+}
+
+/// Something begins that is not inside the call in progress: if there is one, its frame is gone, and no return was seen.
+/// A call that may throw can do so without a trace, and one that jumps to the next leaves the report to that.
+#[inline(always)]
+fn note_stale(thread: &Thread) {
+    if thread.in_call == IN_CALL && !Cookie(thread.cookie).may_throw() {
+        count(Loss::StaleCalls);
+    }
+}
+
+/// A C++ exception is made. Inside an allocating function that may throw this is how it ends; what is allocated from
+/// here on, the exception first, is no part of it.
+#[inline(always)]
+pub(crate) fn throw(ctx: &ProbeContext) -> Option<()> {
+    let thread = thread::current()?;
+    if Cookie(thread.cookie).may_throw() && thread.is_inside_call(user::at_entry(ctx).sp) {
+        thread.in_call = MAY_HAVE_LEFT;
+    }
+    Some(())
+}
+
+/// A call that allocates or frees, and does not tell what.
+#[inline(always)]
+pub(crate) fn unfollowed() -> Option<()> {
+    thread::current()?;
+    count(Loss::UnfollowedCalls);
     Some(())
 }
 
@@ -63,17 +116,34 @@ fn is_tail_call(sp: u64) -> bool {
     user::word(sp).is_some_and(|it| it & !0xfff == LAST_PAGE)
 }
 
-/// The call has returned: reports it, if it is the one that was remembered and if it succeeded.
+/// The call has returned.
 #[inline(always)]
 pub(crate) fn leave(ctx: &RetProbeContext) -> Option<()> {
-    let thread = thread::current()?;
     // `ret` has popped the return address that `sp` pointed at.
-    if thread.in_call == 0 || user::at_return(ctx).sp != thread.sp.wrapping_add(8) {
+    end(user::at_return(ctx).sp.wrapping_sub(8), user::result(ctx))
+}
+
+/// The call is at a `ret` of a function that gets no return probe: through the kernel's trampoline no exception finds
+/// its handler.
+#[inline(always)]
+pub(crate) fn leave_at_exit(ctx: &ProbeContext) -> Option<()> {
+    end(user::at_entry(ctx).sp, user::result_at_exit(ctx))
+}
+
+/// The call whose return address lies at `sp` ends: reports it, if it is the one that was remembered and if it succeeded.
+#[inline(always)]
+fn end(sp: u64, result: u64) -> Option<()> {
+    let thread = thread::current()?;
+    if thread.in_call == NOT_IN_CALL || sp != thread.sp {
         return None;
     }
-    thread.in_call = 0;
+    thread.in_call = NOT_IN_CALL;
     let cookie = Cookie(thread.cookie);
-    let mut address = user::result(ctx);
+    if cookie.takes_back() {
+        return None;
+    }
+    let (size_bytes, stack) = (thread.size_bytes, thread.stack);
+    let mut address = result;
     if cookie.out() != 0 {
         if address != 0 {
             return None;
@@ -84,11 +154,17 @@ pub(crate) fn leave(ctx: &RetProbeContext) -> Option<()> {
         };
         address = stored;
     }
-    let (size_bytes, stack) = (thread.size_bytes, thread.stack);
+    if cookie.returns_size() {
+        // The block is where it was; it may have become as large as it was to be, or not.
+        if result < size_bytes {
+            return None;
+        }
+        address = thread.pointer;
+    }
     if cookie.old() != 0 {
         let old_address = thread.pointer;
         // NULL with a size is a failure, and the old block stays; NULL without one has freed it.
-        if address == 0 && (size_bytes != 0 || old_address == 0) {
+        if address == 0 && (size_bytes != 0 && !cookie.frees_on_failure() || old_address == 0) {
             return None;
         }
         let started_ns = thread.started_ns;
@@ -101,7 +177,8 @@ pub(crate) fn leave(ctx: &RetProbeContext) -> Option<()> {
     Some(())
 }
 
-/// A block is being freed. Inside `realloc`, the block being resized is `realloc`'s business.
+/// A block is being freed. Inside a call that is about this block it is that call's business, and inside an enclosing one
+/// all is.
 #[inline(always)]
 pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
     // SAFETY: the context is the program's own.
@@ -112,8 +189,28 @@ pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
     }
     let thread = thread::current()?;
     let regs = user::at_entry(ctx);
-    if thread.is_inside_call(regs.sp) && Cookie(thread.cookie).old() != 0 && thread.pointer == address {
-        return None;
+    if thread.in_call == IN_CALL {
+        let outer = Cookie(thread.cookie);
+        if outer.is_enclosing() {
+            if is_inside(thread, regs.sp) {
+                return None;
+            }
+        } else if outer.old() != 0 && thread.pointer == address {
+            // A free may lead to another by a jump.
+            let is_tail_call = outer.takes_back() && is_tail_call(regs.sp);
+            if thread.is_inside_call(regs.sp) || is_tail_call {
+                return None;
+            }
+        }
+    }
+    if cookie.takes_back() && !thread.is_inside_call(regs.sp) {
+        // Its return is seen, too.
+        note_stale(thread);
+        thread.cookie = cookie.0;
+        thread.pointer = address;
+        thread.sp = regs.sp;
+        thread.caller = user::word(regs.sp).unwrap_or(0);
+        thread.in_call = IN_CALL;
     }
     let (_, tid) = user::current_ids();
     let head = head(Kind::Free, thread.process, 0, tid as u8);

@@ -40,6 +40,13 @@ fn leave(ctx: RetProbeContext) -> u32 {
     0
 }
 
+/// An allocating function that may throw, and so must have no return probe, is about to return.
+#[uprobe]
+fn leave_at_exit(ctx: ProbeContext) -> u32 {
+    call::leave_at_exit(&ctx);
+    0
+}
+
 /// A freeing function was entered.
 #[uprobe]
 fn free(ctx: ProbeContext) -> u32 {
@@ -79,6 +86,20 @@ fn pool_free(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn raise(ctx: ProbeContext) -> u32 {
     pool::raise(&ctx);
+    0
+}
+
+/// C++ makes an exception.
+#[uprobe]
+fn throw(ctx: ProbeContext) -> u32 {
+    call::throw(&ctx);
+    0
+}
+
+/// A function was entered whose effect is not known.
+#[uprobe]
+fn unfollowed(_ctx: ProbeContext) -> u32 {
+    call::unfollowed();
     0
 }
 

@@ -9,15 +9,23 @@ use crate::{
     user,
 };
 
+/// [`Thread::in_call`].
+pub(crate) const NOT_IN_CALL: u32 = 0;
+pub(crate) const IN_CALL: u32 = 1;
+/// An exception was made in the call: it goes on only if it catches that itself, and then its end is still seen.
+pub(crate) const MAY_HAVE_LEFT: u32 = 2;
+
 /// The calls in progress of one thread. Only the thread itself touches its entry.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct Thread {
     pub(crate) process: u32,
-    /// 1 between the entry and the return of an allocator call.
+    /// [`IN_CALL`] between the entry and the return of an allocator call.
     pub(crate) in_call: u32,
     /// The stack pointer at the call's entry: where its return address lies.
     pub(crate) sp: u64,
+    /// The return address.
+    pub(crate) caller: u64,
     pub(crate) cookie: u64,
     pub(crate) size_bytes: u64,
     /// The block to resize, or the place for the result.
@@ -88,6 +96,6 @@ impl Thread {
     /// Whether something at stack pointer `sp` happens inside the allocator call in progress.
     #[inline(always)]
     pub(crate) fn is_inside_call(&self, sp: u64) -> bool {
-        self.in_call == 1 && sp < self.sp
+        self.in_call == IN_CALL && sp < self.sp
     }
 }

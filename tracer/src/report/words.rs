@@ -18,6 +18,7 @@ pub fn explain(loss: Loss) -> &'static str {
         Loss::StaleCalls => "allocator calls whose return was not seen",
         Loss::UnreadableResults => "results of posix_memalign that could not be read",
         Loss::FailedUnmaps => "munmap calls that were counted and then failed",
+        Loss::UnfollowedCalls => "calls that allocate or free in a way that cannot be followed",
         Loss::TruncatedStacks => "distinct stacks of more than 127 frames",
         Loss::IncompleteStacks => "distinct stacks that end too early, for the reasons below",
         Loss::UnmappedFrames => "end at an address that is not code",
@@ -32,6 +33,9 @@ pub fn explain(loss: Loss) -> &'static str {
         Loss::UnnamedModules => "executable files that could not be opened: no names for their functions",
         Loss::SkippedTables => "executable files without usable unwind information",
         Loss::FailedProbes => "allocator functions that could not be probed",
+        Loss::UnprobedFunctions => {
+            "allocator functions that may throw and whose returns cannot be found: not probed"
+        }
         Loss::LateProbes => "processes that mapped an allocator not met before: its first calls are missing",
         Loss::LateProcesses => "processes that were found only after they had begun",
         Loss::MalformedRecords => "records that made no sense",
