@@ -8,13 +8,14 @@
 
 pub mod allocators;
 pub mod closure;
+mod code;
 pub mod demangle;
 mod exits;
 mod ld_cache;
 pub mod pools;
 pub mod site;
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use object::{
     LittleEndian, ReadRef, StringTable,
@@ -76,6 +77,15 @@ pub struct Symbol<'data> {
     pub address: u64,
     /// 0 if the object does not say.
     pub size: u64,
+}
+
+/// What the loader writes into a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot<'data> {
+    /// The address of the function or variable with this name.
+    Name(&'data [u8]),
+    /// An address of this object.
+    Address(u64),
 }
 
 impl<'data> Image<'data> {
@@ -204,6 +214,56 @@ impl<'data> Image<'data> {
         Some(Section { address: segment.p_vaddr(LE), data: segment.data(LE, self.data).ok()? })
     }
 
+    /// Where functions begin, as the search table of the unwinding data has it: also those without a name.
+    fn unwound_starts(&self) -> Vec<u64> {
+        let starts = |hdr: Section<'_>| {
+            // Version 1, a count in four bytes (DW_EH_PE_udata4), and pairs relative to the header
+            // (DW_EH_PE_datarel | DW_EH_PE_sdata4): the only form that linkers write.
+            let [1, _, 3, 0x3b, _, _, _, _, count @ ..] = hdr.data else { return None };
+            let (count, pairs) = count.split_first_chunk::<4>()?;
+            let pairs = pairs.chunks_exact(8).take(u32::from_le_bytes(*count) as usize);
+            let start = |pair: &[u8]| {
+                let distance = i32::from_le_bytes(*pair.first_chunk()?);
+                Some(hdr.address.wrapping_add_signed(distance.into()))
+            };
+            Some(pairs.filter_map(start).collect())
+        };
+        self.eh_frame_hdr().and_then(starts).unwrap_or_default()
+    }
+
+    /// What the loader writes where.
+    fn slots(&self) -> HashMap<u64, Slot<'data>> {
+        let mut slots = HashMap::new();
+        let tables = [(elf::DT_RELA, elf::DT_RELASZ), (elf::DT_JMPREL, elf::DT_PLTRELSZ)];
+        let (symbols, strings) = self.dynamic_symbols();
+        for (table, size) in tables {
+            let entries = || {
+                let (table, size) = (self.dynamic_value(table)?, self.dynamic_value(size)?);
+                let count = usize::try_from(size).ok()? / size_of::<elf::Rela64<LittleEndian>>();
+                self.at(table)?.read_slice_at::<elf::Rela64<LittleEndian>>(0, count).ok()
+            };
+            for entry in entries().unwrap_or_default() {
+                let slot = match entry.r_type(LE, false) {
+                    elf::R_X86_64_RELATIVE => Some(Slot::Address(entry.r_addend.get(LE) as u64)),
+                    elf::R_X86_64_JUMP_SLOT | elf::R_X86_64_GLOB_DAT => symbols
+                        .get(entry.r_sym(LE, false) as usize)
+                        .and_then(|it| it.name(LE, strings).ok())
+                        .map(Slot::Name),
+                    _ => None,
+                };
+                slots.extend(slot.map(|it| (entry.r_offset.get(LE), it)));
+            }
+        }
+        slots
+    }
+
+    /// The names that other objects are to define.
+    pub fn imports(&self) -> impl Iterator<Item = &'data [u8]> {
+        let (symbols, strings) = self.dynamic_symbols();
+        let undefined = symbols.iter().filter(|it| it.st_shndx(LE) == elf::SHN_UNDEF);
+        undefined.filter_map(move |it| it.name(LE, strings).ok()).filter(|it| !it.is_empty())
+    }
+
     /// Whether the Go linker had a hand in this. Such code must get no return probe: its runtime
     /// moves stacks and reads return addresses.
     pub fn is_go(&self) -> bool {
@@ -262,10 +322,7 @@ impl<'data> Image<'data> {
     /// Left out: imports, `STT_GNU_IFUNC` (its address is that of the resolver, not of the
     /// function), absolute symbols and address 0.
     pub fn functions(&self) -> Vec<Symbol<'data>> {
-        let (mut symbols, mut strings) = self.section_symbols(elf::SHT_DYNSYM);
-        if symbols.is_empty() {
-            (symbols, strings) = self.loader_symbols().unwrap_or_default();
-        }
+        let (symbols, strings) = self.dynamic_symbols();
         let (more, more_strings) = self.section_symbols(elf::SHT_SYMTAB);
         let all = symbols.iter().map(|it| (it, strings)).chain(more.iter().map(|it| (it, more_strings)));
         all.filter(|(it, _)| {
@@ -280,6 +337,11 @@ impl<'data> Image<'data> {
             Some(Symbol { name, address: it.st_value(LE), size: it.st_size(LE) })
         })
         .collect()
+    }
+
+    fn dynamic_symbols(&self) -> (&'data [elf::Sym64<LittleEndian>], StringTable<'data>) {
+        let (symbols, strings) = self.section_symbols(elf::SHT_DYNSYM);
+        if symbols.is_empty() { self.loader_symbols().unwrap_or_default() } else { (symbols, strings) }
     }
 
     fn section_symbols(&self, kind: u32) -> (&'data [elf::Sym64<LittleEndian>], StringTable<'data>) {

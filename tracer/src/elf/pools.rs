@@ -9,7 +9,7 @@ use tracer_ebpf::call::{Cookie, MAX_CUSTOM, Via};
 pub use self::{names::similar, spec::Spec};
 use super::{
     Image, Symbol,
-    allocators::{Function, Role, Traits},
+    allocators::{End, Function, Role, Traits},
     exits,
     site::{self, Needs},
 };
@@ -123,19 +123,28 @@ fn function(
     let Spec { role, roles, .. } = *spec;
     let first = 1;
     let site = site::choose(code, Needs { roles, non_null: role == Role::Free && roles.old == first });
-    let exits = match role {
-        Role::Alloc => exits(image, symbols, symbol, code)?,
-        Role::Free => Vec::new(),
+    let end = match role {
+        Role::Alloc => end(exits(image, symbols, symbol, code)?, file_offset),
+        Role::Free | Role::Unfollowed => End::Unseen,
     };
     Ok(Function {
         name: spec.function.clone().into(),
         via: Via::Custom(number as u8),
         role,
+        family: None,
         file_offset,
         site,
-        exits,
+        end,
         traits: Traits(Cookie(0).with_fixed_size(spec.fixed_size_bytes)),
     })
+}
+
+fn end(exits: Vec<u32>, file_offset: u64) -> End {
+    if exits.is_empty() {
+        End::Return
+    } else {
+        End::At(exits.into_iter().map(|it| file_offset + u64::from(it)).collect())
+    }
 }
 
 /// Where to look at the function's end, if not by a return probe: no exception gets past the kernel's trampoline on the

@@ -41,6 +41,14 @@ fn object(kind: u32, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// An object with this code at `address`, and nothing else.
+pub(super) fn code_object(address: u64, code: &[u8]) -> Vec<u8> {
+    let mut bytes = object(elf::PT_LOAD, code);
+    bytes[64 + 4] = 5; // p_flags: readable, executable
+    bytes[64 + 0x10..][..8].copy_from_slice(&address.to_le_bytes()); // p_vaddr
+    bytes
+}
+
 fn check_error(bytes: &[u8], expected: &str) {
     assert_eq!(Image::parse(bytes).unwrap_err().to_string(), expected);
 }
@@ -105,7 +113,11 @@ fn section_headers_are_not_needed() {
     assert_eq!(image.needed(), bare.needed());
     assert_eq!(image.interpreter(), bare.interpreter());
     let offsets = |image| {
-        allocators::find(image).iter().map(|it| (it.name.clone(), it.file_offset)).collect::<Vec<_>>()
+        allocators::find(image)
+            .functions
+            .iter()
+            .map(|it| (it.name.clone(), it.file_offset))
+            .collect::<Vec<_>>()
     };
     assert_eq!(offsets(&image), offsets(&bare));
 }

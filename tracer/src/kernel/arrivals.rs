@@ -159,10 +159,11 @@ impl State {
     /// Places the probes of an object that came into view just now.
     fn probe(&mut self, number: u32, scope: Scope) {
         let Some(object) = self.objects.get(number) else { return };
-        if object.functions.is_empty() {
+        if !object.has_probes() {
             return;
         }
         let failed = self.probes.attach_object(&mut self.ebpf, number, object, scope);
+        self.counted.add(Loss::UnprobedFunctions, object.unprobed.len() as u64);
         self.counted.add(Loss::FailedProbes, failed);
         if scope == Scope::Everyone {
             self.arrivals.probed_ns.insert(number, super::now_ns());
@@ -173,9 +174,8 @@ impl State {
     pub(super) fn probe_mapped(&mut self, record: &Mapping, new: Option<u32>) {
         let process = ProcessId(record.head.process);
         let number = record.object;
-        if self.objects.get(number).is_none_or(|it| it.functions.is_empty()) {
-            return;
-        }
+        let Some(object) = self.objects.get(number).filter(|it| it.has_probes()) else { return };
+        let is_allocator = !object.functions.is_empty();
         let Some(tgid) = self.arrivals.known.get(&process).map(|it| it.tgid) else { return };
         if self.everyone && new.is_some() {
             self.probe(number, Scope::Everyone);
@@ -191,6 +191,7 @@ impl State {
             && self.arrivals.probed_ns.get(&number).is_none_or(|probed_ns| *probed_ns < record.head.time_ns);
         if let Some(known) = self.arrivals.known.get_mut(&process)
             && !in_time
+            && is_allocator
             && known.late.insert(number)
         {
             self.counted.add(Loss::LateProbes, 1);

@@ -49,7 +49,7 @@ pub struct ExaminedFile {
     /// Functions whose data cannot be used.
     pub skipped_functions: u64,
     /// Whose functions these are.
-    pub allocator: Option<&'static str>,
+    pub allocator: Option<String>,
     pub probes: Vec<ProbeSite>,
 }
 
@@ -169,7 +169,7 @@ fn file(object: &Object) -> ExaminedFile {
         problem: None,
         unwind_rows: object.table.as_ref().map_or(0, |it| it.packed_rows() as u64),
         skipped_functions: object.table.as_ref().map_or(0, |it| it.skipped_functions as u64),
-        allocator: if probes.iter().any(|it| !it.is_own) { Some(object.family()) } else { None },
+        allocator: (!object.allocators.is_empty()).then(|| object.allocators.join(" and ")),
         probes,
     }
 }

@@ -165,6 +165,8 @@ impl Kernel {
                 counted.add(Loss::FailedProbes, failed);
             }
         }
+        let unprobed = objects.iter().map(|(_, it)| it.unprobed.len() as u64).sum();
+        counted.add(Loss::UnprobedFunctions, unprobed);
         probes.attach_tracepoints(&mut ebpf)?;
         let everyone = scopes == [Scope::Everyone];
         let (arrivals, ended) = (Arrivals::default(), Vec::new());
@@ -255,6 +257,12 @@ impl Kernel {
     /// Functions of the user's pools that are waited for, and other things to be told before the tracing begins.
     pub fn notes(&self) -> Vec<String> {
         self.state.objects.pool_notes()
+    }
+
+    /// The allocators of the processes that have new ones since the last call, each as
+    /// `jemalloc (/usr/lib/libjemalloc.so.2)`.
+    pub fn new_allocators(&mut self) -> Vec<(ProcessId, Vec<String>)> {
+        self.state.objects.take_allocators()
     }
 
     /// Objects met since the last call.

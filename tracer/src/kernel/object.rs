@@ -20,7 +20,7 @@ use super::process::CodeMapping;
 use crate::{
     elf::{
         Image,
-        allocators::{self, Function},
+        allocators::{self, Found, Function},
         pools::{self, Pools},
     },
     unwind,
@@ -34,6 +34,12 @@ pub(crate) struct Object {
     pub(crate) file: Option<Arc<File>>,
     /// Where to probe, if it is an allocator.
     pub(crate) functions: Vec<Function>,
+    /// The allocators that it defines, by name.
+    pub(crate) allocators: Vec<&'static str>,
+    /// Allocator functions that cannot be probed.
+    pub(crate) unprobed: Vec<String>,
+    /// File offset of what makes C++ exceptions.
+    pub(crate) throwing: Option<u64>,
     /// File offsets of what raises exceptions, which may leave a function of the user's own pools.
     pub(crate) raising: Vec<u64>,
     /// File offsets of the functions that are named `via` and not a caller: mmap and its relatives.
@@ -102,9 +108,15 @@ impl Object {
         if let Some(skipped) = table.as_ref().map(|it| it.skipped_functions).filter(|it| *it > 0) {
             log::debug!("{path}: unwind information of {skipped} functions cannot be used");
         }
+        let found = allocators::find(&image);
+        let allocators = found.families().into_iter().map(|it| it.name()).collect();
+        let Found { functions, unprobed, throwing } = found;
         Ok(Self {
             build_id: image.build_id(),
-            functions: allocators::find(&image),
+            functions,
+            allocators,
+            unprobed,
+            throwing,
             raising: Vec::new(),
             syscall_wrappers: image.function_ranges(&SYSCALL_WRAPPERS),
             table,
@@ -135,23 +147,13 @@ impl Object {
         self.held_path().map(fs::read).transpose()
     }
 
-    /// Whose allocator functions it has, by a function that only that family has.
-    pub(crate) fn family(&self) -> &'static str {
-        const MARKS: [(&str, &[&str]); 5] = [
-            ("glibc", &["gnu_get_libc_version"]),
-            ("jemalloc", &["mallctl", "je_mallctl", "_rjem_mallctl"]),
-            ("tcmalloc", &["tc_malloc", "tc_version", "TCMallocInternalMalloc"]),
-            ("mimalloc", &["mi_malloc"]),
-            ("snmalloc", &["sn_malloc"]),
-        ];
-        let Ok(Some(bytes)) = self.bytes() else { return "unknown" };
-        let Ok(image) = Image::parse(&bytes) else { return "unknown" };
-        let found = MARKS.iter().find(|(_, marks)| !image.function_ranges(marks).is_empty());
-        match found {
-            Some((family, _)) => family,
-            None if self.path.contains("musl") => "musl",
-            None => "an allocator of its own",
-        }
+    pub(crate) fn has_probes(&self) -> bool {
+        !self.functions.is_empty() || !self.raising.is_empty() || self.throwing.is_some()
+    }
+
+    /// For people, as in `jemalloc (/usr/lib/libjemalloc.so.2)`.
+    pub(crate) fn allocator_names(&self) -> impl Iterator<Item = String> {
+        self.allocators.iter().map(|it| format!("{it} ({})", self.path))
     }
 
     /// A path by which the kernel and the symbolizer reach the held file itself.

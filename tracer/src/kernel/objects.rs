@@ -3,7 +3,7 @@
 mod own_pools;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     ffi::OsString,
     path::{Path, PathBuf},
 };
@@ -47,6 +47,10 @@ pub(crate) struct Objects {
     objects: HashMap<u32, Result<Object, String>>,
     numbers: HashMap<ObjectKey, u32>,
     images: HashMap<ProcessId, ProcessImage>,
+    /// Processes whose images have changed since somebody asked for their allocators.
+    changed: BTreeSet<ProcessId>,
+    /// The allocators of those that have ended since.
+    gone_allocators: Vec<(ProcessId, Vec<String>)>,
     /// What the targets are, for messages.
     targets: Vec<TargetFacts>,
     news: Vec<u32>,
@@ -339,6 +343,7 @@ impl Objects {
         let image = self.images.entry(ProcessId(head.process)).or_default();
         image.tgid = tgid;
         image.mappings.insert(start, mapping.mapped(number));
+        self.changed.insert(ProcessId(head.process));
         if self.get(number).is_some() {
             return None;
         }
@@ -362,11 +367,13 @@ impl Objects {
     pub(crate) fn begin_process(&mut self, process: ProcessId, tgid: u32) {
         self.images.insert(process, ProcessImage { tgid, mappings: Mappings::new() });
         self.read_mappings(process);
+        self.changed.insert(process);
     }
 
     pub(crate) fn fork_process(&mut self, parent: ProcessId, child: ProcessId, child_tgid: u32) {
         let mappings = self.images.get(&parent).map(|it| it.mappings.clone()).unwrap_or_default();
         self.images.insert(child, ProcessImage { tgid: child_tgid, mappings });
+        self.changed.insert(child);
     }
 
     /// The new image's mappings are reported one by one.
@@ -375,6 +382,9 @@ impl Objects {
     }
 
     pub(crate) fn end_process(&mut self, process: ProcessId) {
+        if self.changed.remove(&process) {
+            self.gone_allocators.push((process, self.allocators(process)));
+        }
         self.images.remove(&process);
     }
 
@@ -391,6 +401,22 @@ impl Objects {
             }
         }
         true
+    }
+
+    /// The allocators of the processes whose mappings have changed since the last call, as
+    /// `jemalloc (/usr/lib/libjemalloc.so.2)`.
+    pub(crate) fn take_allocators(&mut self) -> Vec<(ProcessId, Vec<String>)> {
+        let mut found = std::mem::take(&mut self.gone_allocators);
+        for process in std::mem::take(&mut self.changed) {
+            found.push((process, self.allocators(process)));
+        }
+        found
+    }
+
+    fn allocators(&self, process: ProcessId) -> Vec<String> {
+        let Some(image) = self.images.get(&process) else { return Vec::new() };
+        let numbers: BTreeSet<u32> = image.mappings.values().map(|it| it.object).collect();
+        numbers.into_iter().filter_map(|it| self.get(it)).flat_map(Object::allocator_names).collect()
     }
 
     /// Where a frame lies in a process; memory without a file is named by its address.

@@ -16,7 +16,7 @@ use super::{
     object::Object,
 };
 use crate::{
-    elf::allocators::{Function, Role},
+    elf::allocators::{End, Function, Role},
     event::Via,
 };
 
@@ -71,6 +71,7 @@ struct Placed {
     offset: u64,
     instruction: String,
     single_step: bool,
+    end: End,
 }
 
 impl Placed {
@@ -81,6 +82,7 @@ impl Placed {
             offset: function.site_offset(),
             instruction: function.site.instruction.clone(),
             single_step: function.site.is_single_step(),
+            end: function.end.clone(),
         }
     }
 }
@@ -89,7 +91,15 @@ impl fmt::Display for Placed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let class = if self.single_step { "single-stepped: about ten times as dear" } else { "emulated" };
         let Self { path, function, offset, instruction, .. } = self;
-        write!(out, "{function} in {path} at {offset:#x}: {instruction} ({class})")
+        write!(out, "{function} in {path} at {offset:#x}: {instruction} ({class})")?;
+        match &self.end {
+            End::Unseen => Ok(()),
+            End::Return => write!(out, ", and its return"),
+            End::At(offsets) => {
+                let offsets: Vec<String> = offsets.iter().map(|it| format!("{it:#x}")).collect();
+                write!(out, ", and its exits at {} (single-stepped)", offsets.join(" "))
+            }
+        }
     }
 }
 
@@ -101,7 +111,8 @@ struct Probe {
 }
 
 /// Sees a function end without a return probe.
-const EXIT: &str = "pool_exit";
+const EXIT: &str = "leave_at_exit";
+const POOL_EXIT: &str = "pool_exit";
 
 /// The probes of a function. Its end comes first: an entry without a return would look like a call that never ends.
 /// A return probe goes to the same instruction, where the return address is still on top of the stack, so that one trap
@@ -116,23 +127,34 @@ fn probes_of(programs: Programs, function: &Function) -> Vec<Probe> {
         Role::Free if is_pool => "pool_free",
         Role::Alloc => "enter",
         Role::Free => "free",
+        Role::Unfollowed => "unfollowed",
     };
-    let exit = if is_trace { EXIT } else { begin };
-    let exits = function.exits.iter().map(|it| (exit, function.file_offset + u64::from(*it)));
-    let returns = function.role == Role::Alloc && function.exits.is_empty();
+    let exit = match is_trace {
+        false => begin,
+        true if is_pool => POOL_EXIT,
+        true => EXIT,
+    };
     let leave = match is_trace {
         false => "floor_leave",
         true if is_pool => "pool_leave",
         true => "leave",
     };
     let site = function.site_offset();
-    let ends = returns.then_some((leave, site)).into_iter().chain(exits);
-    ends.chain([(begin, site)]).map(|(program, offset)| Probe { program, offset, cookie }).collect()
+    let ends: Vec<(&str, u64)> = match &function.end {
+        End::Unseen => Vec::new(),
+        End::Return => vec![(leave, site)],
+        End::At(offsets) => offsets.iter().map(|it| (exit, *it)).collect(),
+    };
+    ends.into_iter()
+        .chain([(begin, site)])
+        .map(|(program, offset)| Probe { program, offset, cookie })
+        .collect()
 }
 
-/// Where the object raises exceptions.
+/// Where the object makes and raises exceptions.
 fn raising(object: &Object) -> impl Iterator<Item = Probe> {
-    object.raising.iter().map(|offset| Probe { program: "raise", offset: *offset, cookie: 0 })
+    let probe = |program| move |offset: &u64| Probe { program, offset: *offset, cookie: 0 };
+    object.throwing.iter().map(probe("throw")).chain(object.raising.iter().map(probe("raise")))
 }
 
 /// The system calls, by the name of their tracepoints.
@@ -179,8 +201,14 @@ impl Probes {
         scope: Scope,
     ) -> u64 {
         let Some(path) = object.held_path() else { return 0 };
-        if object.functions.is_empty() && object.raising.is_empty() || !self.done.insert((number, scope)) {
+        if !object.has_probes() || !self.done.insert((number, scope)) {
             return 0;
+        }
+        for name in &object.unprobed {
+            log::warn!(
+                "{name} in {} is not probed: it may throw, and its returns cannot be found",
+                object.path
+            );
         }
         if scope == Scope::Everyone {
             match self.attach_together(object, &path) {
@@ -230,7 +258,9 @@ impl Probes {
             }
         }
         // As for a single function; and the first may be one that frees.
-        wanted.sort_by_key(|(program, _)| !(multi.is_at_return(program) || *program == EXIT));
+        wanted.sort_by_key(|(program, _)| {
+            !(multi.is_at_return(program) || [EXIT, POOL_EXIT].contains(program))
+        });
         let attach = |(program, points): (&str, Vec<Point>)| {
             multi
                 .attach(program, path, &points)

@@ -206,6 +206,9 @@ impl Run {
             self.alive.iter().filter_map(|(id, tgid)| Some((*id, process::rss_bytes(*tgid)?))).collect();
         self.recorder.modules(self.kernel.new_modules())?;
         self.recorder.descriptions(self.kernel.take_descriptions())?;
+        for (process, allocators) in self.kernel.new_allocators() {
+            self.recorder.allocators(process, allocators);
+        }
         self.recorder.interval(interval, rss)
     }
 

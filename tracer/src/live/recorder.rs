@@ -41,6 +41,7 @@ const QUEUE: usize = 64;
 enum Message {
     Modules(Vec<Module>),
     Descriptions(Vec<(ProcessId, Description)>),
+    Allocators(ProcessId, Vec<String>),
     Interval(Box<Interval>, HashMap<ProcessId, u64>),
     Mark(f64),
     Oom(ProcessId, u64),
@@ -100,6 +101,11 @@ impl Recorder {
         if descriptions.is_empty() { Ok(()) } else { self.send(Message::Descriptions(descriptions)) }
     }
 
+    /// What serves a process. A failure shows with the next interval.
+    pub fn allocators(&self, process: ProcessId, allocators: Vec<String>) {
+        self.tell(Message::Allocators(process, allocators));
+    }
+
     /// The OOM killer has chosen a process. A failure shows with the next interval.
     pub fn oom(&self, process: ProcessId, time_ns: u64) {
         self.tell(Message::Oom(process, time_ns));
@@ -150,6 +156,7 @@ struct Work<S> {
     names: NameTable,
     modules: HashMap<u32, Module>,
     descriptions: HashMap<ProcessId, Description>,
+    allocators: HashMap<ProcessId, Vec<String>>,
     /// As last written.
     processes: HashMap<ProcessId, ProcessRow>,
     /// Names of frames that were met; many stacks share most of them.
@@ -164,6 +171,7 @@ impl<S: Sink> Work<S> {
             names: NameTable::default(),
             modules: HashMap::new(),
             descriptions: HashMap::new(),
+            allocators: HashMap::new(),
             processes: HashMap::new(),
             functions: HashMap::new(),
         }
@@ -174,6 +182,9 @@ impl<S: Sink> Work<S> {
             match message {
                 Message::Modules(modules) => modules.into_iter().try_for_each(|it| self.module(it))?,
                 Message::Descriptions(descriptions) => self.descriptions.extend(descriptions),
+                Message::Allocators(process, allocators) => {
+                    self.allocators.insert(process, allocators);
+                }
                 Message::Interval(interval, rss_bytes) => self.interval(&interval, &rss_bytes)?,
                 Message::Mark(t_s) => {
                     self.sink.row(Row::Mark(MarkRow { t_s, label: String::new() }))?;
@@ -220,12 +231,14 @@ impl<S: Sink> Work<S> {
             exe: description.exe,
             limit_bytes: description.limit_bytes,
             cgroup: description.cgroup,
+            allocators: self.allocators.get(&state.id).cloned().unwrap_or_default(),
             ..self.epoch.process_row(state)
         };
         let is_new = self.processes.get(&state.id) != Some(&row);
         if state.ended.is_some() {
             // The heap does not speak of it again.
             self.descriptions.remove(&state.id);
+            self.allocators.remove(&state.id);
             self.processes.remove(&state.id);
         } else if is_new {
             self.processes.insert(state.id, row.clone());

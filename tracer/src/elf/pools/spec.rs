@@ -102,7 +102,7 @@ impl Spec {
     pub fn option(&self) -> &'static str {
         match self.role {
             Role::Alloc => "--alloc",
-            Role::Free => "--free",
+            Role::Free | Role::Unfollowed => "--free",
         }
     }
 }
