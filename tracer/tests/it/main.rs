@@ -4,6 +4,7 @@
 //! A workload keeps its own books and tells them; the tests compare. Nothing here knows a figure by heart.
 
 mod agreement;
+mod allocators;
 mod browser;
 mod check;
 mod color;
@@ -19,6 +20,7 @@ mod midrun;
 mod pages;
 mod postgres;
 mod program;
+mod redis_memory;
 mod report;
 mod selection;
 mod shares;

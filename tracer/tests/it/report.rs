@@ -96,6 +96,8 @@ pub(crate) struct Frame {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Moment {
     pub(crate) t_s: f64,
+    #[serde(default)]
+    pub(crate) live_bytes: i64,
 }
 
 impl Report {

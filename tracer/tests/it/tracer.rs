@@ -35,8 +35,20 @@ impl Tracer {
 
     /// `alloctrace record -- COMMAND`. The command's input and output are ours to use.
     pub(crate) fn launch(command: &[impl AsRef<OsStr>], capture: &Path, options: &[&str]) -> Self {
+        Self::launch_with(command, capture, options, None)
+    }
+
+    /// The same with libraries before all others. The tracer, which foresees what the command will load, has them in its
+    /// environment too.
+    pub(crate) fn launch_with(
+        command: &[impl AsRef<OsStr>],
+        capture: &Path,
+        options: &[&str],
+        preload: Option<&str>,
+    ) -> Self {
         let mut tracer = alloctrace(["record"]);
         tracer.args(options).arg("-o").arg(capture).arg("--").args(command);
+        tracer.envs(preload.map(|it| ("LD_PRELOAD", it)));
         Self::wait_until_ready(tracer, capture)
     }
 
@@ -62,6 +74,10 @@ impl Tracer {
             std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).expect("it runs");
         let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).expect("a peak");
         line.split_whitespace().next().and_then(|it| it.parse().ok()).expect("a number")
+    }
+
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.program.signal(signal);
     }
 
     /// Ends it as Ctrl-C does.

@@ -3,7 +3,7 @@
 //!
 //! The lines in which they speak are described in `workloads/truth.h`.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use crate::{
     program::{Program, scratch},
@@ -106,30 +106,38 @@ fn a_pool_that_throws() {
     check_with("throwing_pool.cc", &[], &options);
 }
 
-/// Runs the workload twice: traced from its first instruction on, and attached to while it waits.
 fn check(source: &str, arguments: &[&str]) {
     check_with(source, arguments, &[]);
 }
 
 /// … with further options for the tracer.
 fn check_with(source: &str, arguments: &[&str], options: &[&str]) {
-    let program = build(source);
-    let _alone = alone();
-    let directory = scratch(&format!("truth-{source}"));
-    let mut differences = launched(&program, arguments, &directory.join("launched.jsonl.zst"), options);
-    differences.extend(attached(&program, arguments, &directory.join("attached.jsonl.zst"), options));
-    assert!(
-        differences.is_empty(),
-        "{source}: {} differences\n{}",
-        differences.len(),
-        differences.join("\n")
-    );
+    check_program(source, &Subject { program: &build(source), arguments, options, preload: None });
 }
 
-fn launched(program: &Path, arguments: &[&str], capture: &Path, options: &[&str]) -> Vec<String> {
-    let mut command = vec![program.to_str().expect("its path is text")];
-    command.extend(arguments);
-    let mut tracer = Tracer::launch(&command, capture, options);
+/// A workload, and how it is traced.
+pub(crate) struct Subject<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) arguments: &'a [&'a str],
+    /// The tracer's.
+    pub(crate) options: &'a [&'a str],
+    /// What is loaded before everything else, as `LD_PRELOAD` has it.
+    pub(crate) preload: Option<&'a str>,
+}
+
+/// Runs the workload twice: traced from its first instruction on, and attached to while it waits.
+pub(crate) fn check_program(name: &str, subject: &Subject<'_>) {
+    let _alone = alone();
+    let directory = scratch(&format!("truth-{name}"));
+    let mut differences = launched(subject, &directory.join("launched.jsonl.zst"));
+    differences.extend(attached(subject, &directory.join("attached.jsonl.zst")));
+    assert!(differences.is_empty(), "{name}: {} differences\n{}", differences.len(), differences.join("\n"));
+}
+
+fn launched(subject: &Subject<'_>, capture: &Path) -> Vec<String> {
+    let mut command = vec![subject.program.to_str().expect("its path is text")];
+    command.extend(subject.arguments);
+    let mut tracer = Tracer::launch_with(&command, capture, subject.options, subject.preload);
     let told = work(tracer.program());
     tracer.program().close_input();
     let report = tracer.finish();
@@ -146,10 +154,12 @@ fn launched(program: &Path, arguments: &[&str], capture: &Path, options: &[&str]
     name("launched", differences)
 }
 
-fn attached(program: &Path, arguments: &[&str], capture: &Path, options: &[&str]) -> Vec<String> {
-    let mut workload = Program::start(std::process::Command::new(program).args(arguments));
+fn attached(subject: &Subject<'_>, capture: &Path) -> Vec<String> {
+    let mut command = Command::new(subject.program);
+    command.args(subject.arguments).envs(subject.preload.map(|it| ("LD_PRELOAD", it)));
+    let mut workload = Program::start(&mut command);
     workload.wait_for("waiting");
-    let tracer = Tracer::attach(workload.pid(), capture, options);
+    let tracer = Tracer::attach(workload.pid(), capture, subject.options);
     workload.say("go");
     let told = workload.wait_for("done");
     let report = tracer.interrupt();

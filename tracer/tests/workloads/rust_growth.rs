@@ -9,6 +9,18 @@ use std::{
     io::{self, BufRead as _, Write as _},
 };
 
+#[cfg(feature = "tikv-jemallocator")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[cfg(feature = "snmalloc-rs")]
+#[global_allocator]
+static ALLOCATOR: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
+
 /// The books of one site.
 struct Site {
     via: &'static str,
