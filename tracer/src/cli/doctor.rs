@@ -1,23 +1,42 @@
 //! `alloctrace doctor`
 
+mod process;
+
 use std::{io::Write as _, process::ExitCode};
 
-use super::exit::Failure;
-use crate::kernel::doctor;
+use super::{exit::Failure, tracing::PoolArgs};
+use crate::kernel::{doctor, examination};
 
-/// Say what this machine allows, what is missing, and how to get it.
+/// Say what this machine allows, what is missing, and how to get it; or explain one process.
+///
+/// With -p: which allocators serve the process, where the probes would go, and what stands in the way of complete stacks.
+/// Nothing is placed in it.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   alloctrace doctor
+  alloctrace doctor -p 1234
+  alloctrace doctor -p 1234 --alloc 'pool_get:size=arg1' --free 'pool_put:ptr=arg1'
   alloctrace doctor --json | jq '.findings[] | select(.ok | not)'")]
 pub(super) struct Args {
     /// Print JSON instead of lines.
     #[arg(long)]
     json: bool,
+    /// Explain this process: can it be traced, and how.
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
+    pid: Option<u32>,
+    #[command(flatten)]
+    pools: PoolArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let pools = args.pools.pools()?;
+    if let Some(pid) = args.pid {
+        return explain(args, &examination::examine(pid, &pools)?);
+    }
+    if !pools.is_empty() {
+        return Err(Failure::usage("--alloc and --free are about a process: give it by -p PID".to_owned()));
+    }
     let findings = doctor::examine();
     let mut out = std::io::stdout().lock();
     let fine = findings.iter().all(|it| it.is_fine() || !it.required);
@@ -43,5 +62,23 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         Ok(ExitCode::SUCCESS)
     } else {
         Err(Failure::kernel("something that tracing needs is missing".to_owned()))
+    }
+}
+
+fn explain(args: &Args, process: &examination::Examination) -> Result<ExitCode, Failure> {
+    let privilege = doctor::missing_privilege();
+    let verdict = process::judge(process, privilege.as_deref());
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &process::json(process, &verdict))
+            .map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        process::text(process, &verdict, &mut out)?;
+    }
+    match privilege {
+        Some(missing) => Err(Failure::kernel(missing)),
+        None if verdict.traceable => Ok(ExitCode::SUCCESS),
+        None => Ok(ExitCode::FAILURE),
     }
 }

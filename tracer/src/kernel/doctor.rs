@@ -111,6 +111,12 @@ fn capabilities() -> Finding {
     finding("privilege", result, "run as root, for example with sudo")
 }
 
+/// Which capabilities are missing, if any are.
+pub fn missing_privilege() -> Option<String> {
+    let found = capabilities();
+    (!found.is_fine()).then_some(found.detail)
+}
+
 fn tracepoints() -> Finding {
     let read = || -> Result<String> {
         tracefs::ensure_mounted()?;
