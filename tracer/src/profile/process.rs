@@ -102,7 +102,9 @@ impl Process {
         let start = before.last().copied().unwrap_or_default();
         let last = inside.last().copied().unwrap_or_default();
         let of_heap = || own.iter().filter(|it| &*it.kind == "heap");
-        let began_with_us = window.from.is_none() && (row.parent.is_some() || recording.header.is_launch());
+        // A child of one that is traced, and not one that was there when the tracing began.
+        let is_child = row.parent.is_some() && row.began_s > 0.0;
+        let began_with_us = window.from.is_none() && (is_child || recording.header.is_launch());
         let account = rss().next_back().filter(|_| inside.len() > 1).map(|rss_last_bytes| {
             let before_bytes = if began_with_us { 0 } else { rss().next().unwrap_or(0) as i64 };
             Account::new(before_bytes, rss_last_bytes as i64, last.arena_bytes - start.arena_bytes, own)

@@ -15,15 +15,15 @@ use crate::{
 };
 
 /// Processes that a tree shows all; of more, it shows those that matter, so that the sites stay on the first screen.
-const MAX_TREE: usize = 16;
+const MAX_TREE: usize = 12;
 
 /// Groups that a table shows. JSON has all of them.
-const MAX_GROUPS: usize = 8;
+const MAX_GROUPS: usize = 6;
 
 /// With fewer processes the tree says all that a table by command would.
 const GROUPED_FROM: usize = 6;
 
-/// Processes that are described in full beside a tree.
+/// Processes that are described in full beside a tree; of more, the tree says what they look like in a word.
 const MAX_FULL: usize = 3;
 
 /// Deeper ones stand as if they were here: a shell script that calls another and so on.
@@ -69,8 +69,8 @@ pub(super) fn several(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> 
     {
         writeln!(out, "        … and {} more, in the table below", units::count((all - shown.len()) as i64))?;
     }
-    for process in in_full(profile) {
-        self::process(process, out)?;
+    if all <= MAX_FULL {
+        profile.processes.iter().try_for_each(|it| process(it, out))?;
     }
     commands(profile, out)?;
     controls(profile, out)
@@ -106,6 +106,10 @@ fn row(profile: &Profile, depth: usize, process: &Process, out: &mut Paper<'_>) 
     if let Some(limit) = row.limit_bytes {
         notes.push(format!("limit {}", units::bytes(limit as i64)));
     }
+    let is_quiet = matches!(process.outlook, Outlook::TooShort | Outlook::Steady | Outlook::Settled { .. });
+    if profile.processes.len() > MAX_FULL && !is_quiet {
+        notes.push(process.outlook.name().to_owned());
+    }
     for note in &notes {
         write!(out, "  {}", printable(note))?;
     }
@@ -118,18 +122,6 @@ fn row(profile: &Profile, depth: usize, process: &Process, out: &mut Paper<'_>) 
         _ => {}
     }
     writeln!(out)
-}
-
-/// Of a few, all; of many, those that do not merely hold what they hold.
-fn in_full(profile: &Profile) -> Vec<&Process> {
-    let all = &profile.processes;
-    let is_quiet =
-        |it: &Process| matches!(it.outlook, Outlook::TooShort | Outlook::Steady | Outlook::Settled { .. });
-    let mut full: Vec<&Process> =
-        all.iter().filter(|it| all.len() <= MAX_FULL || (!is_quiet(it) && !it.is_gone)).collect();
-    full.sort_by_key(|it| -it.live.bytes);
-    full.truncate(MAX_FULL);
-    full
 }
 
 fn commands(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {

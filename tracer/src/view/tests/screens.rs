@@ -224,12 +224,12 @@ fn help() {
         "?",
         (80, 24),
         expect![[r#"
-            7 app   4.0 s
-            live 1┌ alloctrace top ──────────────────────────────────────────────────┐ stac…
-            steady│j k, arrows, PgUp PgDn, Home End   move                           │
-            live  │Enter    the whole stack; in Functions: the sites with it         │iB
-            RSS   │Esc      back; clears the filter                                  │iB
-            mark  │Tab      sites / functions                                        │
+            7 app ┌ alloctrace top ──────────────────────────────────────────────────┐
+            live 1│j k, arrows, PgUp PgDn, Home End   move                           │ stac…
+            steady│Enter    the whole stack; in Functions: the sites with it         │
+            live  │Esc      back; clears the filter                                  │iB
+            RSS   │Tab      sites / functions                                        │iB
+            mark  │p        processes; Enter: the sites of one, Esc: back            │
              Sites│l g b a  sort by live bytes, growth, blocks, age                  │
                   │t        heap / mappings / both                                   │
             =     │/        filter by name                                           │

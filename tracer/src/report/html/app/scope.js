@@ -36,7 +36,10 @@ class ScopePicker {
     const wanted = text.trim().toLowerCase();
     const exact = scopes.findIndex((it) => it.title.toLowerCase() === wanted);
     const scope = exact >= 0 || wanted === "" || wanted === this.all.toLowerCase() ? exact : scopes.findIndex((it) => it.title.toLowerCase().includes(wanted));
-    this.model.set({ scope });
+    // A site of others would stay beside numbers that are not its own.
+    const { site } = this.model.state;
+    const isOf = scope < 0 || site < 0 || scopes[scope].hasGroup.has(this.model.data.sites.process[site]);
+    this.model.set({ scope, site: isOf ? site : -1 });
     this.update();
   }
 
