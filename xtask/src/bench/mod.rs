@@ -4,6 +4,7 @@
 //! * [`programs`]: whole programs from the distribution
 //! * [`lossless`]: whether a tight loop overruns the tracer
 //! * [`scale`]: a thousand processes at once
+//! * [`system`]: a build with hundreds of short processes, and a neighbour that is not traced
 //! * [`reports`]: what it costs to read a large capture
 //!
 //! [`tracer`] starts and stops what traces, [`pair`] is the program of the tight loop, [`workload`] the whole
@@ -18,6 +19,7 @@ mod programs;
 mod reports;
 mod scale;
 mod stats;
+mod system;
 mod tracer;
 mod workload;
 
@@ -58,6 +60,8 @@ enum Part {
     Lossless,
     /// A thousand processes at once: attach, memory, detach.
     Scale,
+    /// A build of hundreds of short processes under `record -a`, and what a process pays that is not traced.
+    System,
     /// Every format of `report` on a capture of 50,000 sites and 1,000 intervals; needs no root.
     Reports,
 }
@@ -82,6 +86,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if wanted(Part::Scale) {
         results.insert("scale".to_owned(), scale::run(&lab, rounds(3))?);
+    }
+    if wanted(Part::System) {
+        results.insert("system".to_owned(), system::run(&lab, rounds(3))?);
     }
     if wanted(Part::Reports) {
         results.insert("reports".to_owned(), reports::run(&lab, rounds(3))?);

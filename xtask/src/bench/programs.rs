@@ -225,7 +225,7 @@ fn launched(
 }
 
 /// It writes when the program has ended, which may be a moment later than we know of it.
-fn read_stopwatch(out: &Path) -> anyhow::Result<f64> {
+pub(super) fn read_stopwatch(out: &Path) -> anyhow::Result<f64> {
     for _ in 0..1000 {
         if let Some(line) = fs::read_to_string(out).ok().as_deref().and_then(|it| it.strip_suffix('\n')) {
             return line.parse().with_context(|| format!("the stopwatch wrote {line:?}"));

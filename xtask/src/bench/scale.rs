@@ -64,8 +64,8 @@ pub(super) fn run(lab: &Lab, rounds: u32) -> anyhow::Result<Value> {
 fn measure(lab: &Lab, crowd: &Crowd) -> anyhow::Result<Sample> {
     let capture = lab.work.join("scale.jsonl.zst");
     crowd.set_period_ms(0)?;
-    let pids = crowd.pids();
-    let tracer = tracer::attach_to_many(lab, &pids, &capture)?;
+    let target: Vec<String> = crowd.pids().iter().flat_map(|it| ["-p".to_owned(), it.to_string()]).collect();
+    let tracer = tracer::record(lab, &target, &capture)?;
     let mut sample = Sample { attach_s: tracer.ready_s(), ..Sample::default() };
     thread::sleep(Duration::from_secs(2));
     sample.idle_mib = tracer.rss_mib();
@@ -89,7 +89,7 @@ fn measure(lab: &Lab, crowd: &Crowd) -> anyhow::Result<Sample> {
     sample.events_per_s = events.map(|it| it / (time.as_secs_f64() + 3.0));
     sample.losses = lab::losses(&report);
 
-    let tracer = tracer::attach_to_many(lab, &pids, &capture)?;
+    let tracer = tracer::record(lab, &target, &capture)?;
     thread::sleep(Duration::from_secs(1));
     sample.killed_s = Some(tracer.kill()?);
     Ok(sample)

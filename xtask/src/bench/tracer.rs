@@ -104,13 +104,10 @@ pub(super) fn attach(tool: Tool, lab: &Lab, pid: u32, capture: &Path) -> anyhow:
     Ok(Some(running))
 }
 
-/// Records many processes at once.
-pub(super) fn attach_to_many(lab: &Lab, pids: &[u32], capture: &Path) -> anyhow::Result<Running> {
+/// Records with `target`, as typed.
+pub(super) fn record(lab: &Lab, target: &[String], capture: &Path) -> anyhow::Result<Running> {
     let mut command = Command::new(&lab.alloctrace);
-    command.args(["record", "--force", "-o"]).arg(capture);
-    for pid in pids {
-        command.args(["-p", &pid.to_string()]);
-    }
+    command.args(["record", "--force", "-o"]).arg(capture).args(target);
     let mut running = Running::start(&mut command, lab.work.join("tracer.log"))?;
     running.until_log_says(READY)?;
     Ok(running)
