@@ -11,6 +11,7 @@ mod color;
 mod consumers;
 mod containers;
 mod everybody;
+mod everyone;
 mod families;
 mod formats;
 mod groups;

@@ -153,12 +153,12 @@ fn intervals(capture: &Path) -> Option<usize> {
 }
 
 /// Without this, nothing below could fail.
-fn assert_touched(pid: u32) {
+pub(crate) fn assert_touched(pid: u32) {
     assert!(!changed_code(pid).is_empty(), "there are breakpoints while it is traced");
 }
 
 /// Every byte of code is as in its file.
-fn assert_untouched(pid: u32, when: &str) {
+pub(crate) fn assert_untouched(pid: u32, when: &str) {
     let mut changed = Vec::new();
     within(KERNEL_TIDIES_UP, || {
         changed = changed_code(pid);
