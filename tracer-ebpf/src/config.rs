@@ -35,6 +35,9 @@ pub struct Config {
     pub cgroup_parent: u32,
     pub cgroup_kernfs: u32,
     pub kernfs_id: u32,
+    pub task_min_flt: u32,
+    pub task_maj_flt: u32,
+    pub task_pagefault_disabled: u32,
     /// In the `task:task_newtask` tracepoint's record.
     pub newtask_pid: u32,
     pub newtask_clone_flags: u32,
@@ -50,6 +53,10 @@ pub struct Config {
     pub own_tgid: u32,
     /// Unread bytes in the ring from which on a record wakes user space at once.
     pub wake_bytes: u32,
+    /// Of so many page faults one is looked at, or of more where there are many; 0: of none.
+    pub fault_every: u32,
+    /// 1: the kernel gives large pages to whoever does not refuse them.
+    pub always_large: u32,
 }
 
 /// Nobody but the targets and, if they are followed, their children.

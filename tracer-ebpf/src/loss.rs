@@ -61,13 +61,15 @@ pub enum Loss {
     LateProcesses,
     /// Records that user space could not decode.
     MalformedRecords,
+    /// Samples of page faults that may have brought a large page and are counted as a small one.
+    UnsizedPages,
 }
 
 impl Loss {
     /// How many of them the probes count.
     pub const KERNEL: usize = 10;
 
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::LostEvents,
         Self::LostStacks,
         Self::ScratchBusy,
@@ -94,6 +96,7 @@ impl Loss {
         Self::LateProbes,
         Self::LateProcesses,
         Self::MalformedRecords,
+        Self::UnsizedPages,
     ];
 
     /// The field's name in captures and reports.
@@ -125,6 +128,7 @@ impl Loss {
             Self::LateProbes => "late_probes",
             Self::LateProcesses => "late_processes",
             Self::MalformedRecords => "malformed_records",
+            Self::UnsizedPages => "unsized_pages",
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum Kind {
     EmptyCache = 15,
     Path = 16,
     Leave = 17,
+    Touch = 18,
+    Discard = 19,
 }
 
 /// [`Head::flags`]: the system call was made inside an allocator call, so it is the allocator's own
@@ -43,6 +45,9 @@ pub const NESTED: u8 = 1;
 
 /// [`Head::flags`] of a [`Fork`]: the child shares nothing with its parent, or has none that is traced.
 pub const NOTHING_INHERITED: u8 = 2;
+
+/// [`Head::flags`] of a [`Touch`]: the page may be larger than the smallest.
+pub const MAYBE_LARGE: u8 = 2;
 
 /// The start of every record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -142,6 +147,26 @@ pub struct Map {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Unmap {
+    pub head: Head,
+    pub address: u64,
+    pub size_bytes: u64,
+}
+
+/// Anonymous memory became resident at `address`: one such page fault in `every`.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Touch {
+    pub head: Head,
+    pub address: u64,
+    pub stack: u64,
+    pub every: u32,
+    pub pad: u32,
+}
+
+/// The pages of a range are given back, and the range stays mapped.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Discard {
     pub head: Head,
     pub address: u64,
     pub size_bytes: u64,

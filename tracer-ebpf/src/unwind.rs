@@ -7,6 +7,8 @@
 //! A row is the low eight bits of its offset and the number of its [`Rule`], which are shared by
 //! all objects: whole distributions use some hundred different ones.
 
+use core::ops::Range;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes of text per block of the index, as a power of two.
@@ -47,6 +49,14 @@ pub const CFA_DEREF_FP: u8 = 6;
 pub const CFA_SIGNAL: u8 = 7;
 /// The rule exists but cannot be expressed here.
 pub const CFA_UNSUPPORTED: u8 = 8;
+
+/// Nothing describes the code, but its functions keep frame pointers: made at run time, or for it.
+pub const CFA_FRAME: u8 = 9;
+/// Code of the Go compiler: frame pointers that lead from stack to stack, to 0 where a goroutine began.
+pub const CFA_GO: u8 = 10;
+
+/// A frame pointer that does not lie within this much of the stack is none.
+const MAX_FRAME_BYTES: u64 = 1 << 20;
 
 /// The caller's fp is ours.
 pub const FP_SAME: u8 = 0;
@@ -101,10 +111,12 @@ pub enum Stop {
     Pending = 6,
     /// The process ended before its mappings could be read.
     Gone = 7,
+    /// Nothing describes the code, and the frame pointer leads nowhere.
+    NoFramePointer = 8,
 }
 
 impl Stop {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Complete,
         Self::Truncated,
         Self::NoMapping,
@@ -113,6 +125,7 @@ impl Stop {
         Self::Unreadable,
         Self::Pending,
         Self::Gone,
+        Self::NoFramePointer,
     ];
 
     pub fn from_code(code: u32) -> Option<Self> {
@@ -130,6 +143,7 @@ impl Stop {
             Self::Unreadable => "unreadable",
             Self::Pending => "pending",
             Self::Gone => "gone",
+            Self::NoFramePointer => "no_frame_pointer",
         }
     }
 }
@@ -187,6 +201,12 @@ pub fn step(regs: Regs, rule: Rule, read: impl Fn(u64) -> Option<u64>) -> Result
             word.wrapping_add(rule.addend as i64 as u64)
         }
         CFA_SIGNAL => return signal_frame(regs, read),
+        CFA_FRAME if regs.fp & 7 != 0 || regs.fp.wrapping_sub(regs.sp) > MAX_FRAME_BYTES => {
+            return Err(Stop::NoFramePointer);
+        }
+        CFA_GO if regs.fp == 0 => return Err(Stop::Complete),
+        CFA_GO if regs.fp & 7 != 0 => return Err(Stop::NoFramePointer),
+        CFA_FRAME | CFA_GO => return framed(regs, read),
         _ => return Err(Stop::Unsupported),
     };
     let fp = match rule.fp {
@@ -207,6 +227,35 @@ pub fn step(regs: Regs, rule: Rule, read: impl Fn(u64) -> Option<u64>) -> Result
         return Err(Stop::Unreadable);
     }
     Ok(Regs { ip, sp: cfa, fp, exact: false })
+}
+
+/// A function that has pushed the caller's frame pointer below its return address.
+#[inline(always)]
+fn framed(regs: Regs, read: impl Fn(u64) -> Option<u64>) -> Result<Regs, Stop> {
+    let (Some(fp), Some(ip)) = (read(regs.fp), read(regs.fp.wrapping_add(8))) else {
+        return Err(Stop::NoFramePointer);
+    };
+    if ip == 0 {
+        return Err(Stop::Complete);
+    }
+    Ok(Regs { ip, sp: regs.fp.wrapping_add(16), fp, exact: false })
+}
+
+/// The caller of an interrupted function of Go that keeps no frame, or not yet: the return address is then the topmost
+/// word of the stack. `code` is where the function's program has its code; data that lies on top does not point there.
+#[inline(always)]
+pub fn frameless(
+    regs: Regs,
+    rule: Rule,
+    code: Range<u64>,
+    read: impl Fn(u64) -> Option<u64>,
+) -> Option<Regs> {
+    if rule.cfa != CFA_GO || !regs.exact {
+        return None;
+    }
+    let ip = read(regs.sp)?;
+    let is_code = ip >= code.start && ip < code.end;
+    is_code.then_some(Regs { ip, sp: regs.sp.wrapping_add(8), fp: regs.fp, exact: false })
 }
 
 #[inline(always)]
@@ -269,6 +318,34 @@ mod tests {
         let caller = step(regs, Rule { cfa: CFA_SIGNAL, ..Rule::default() }, read_from(&stack));
         assert_eq!(caller, Ok(Regs { ip: 0x6001, sp: STACK + 0x500, fp: 0xf9, exact: true }));
         assert_eq!(caller.map(|it| it.lookup()), Ok(0x6001));
+    }
+
+    #[test]
+    fn frame_pointers_where_nothing_is_described() {
+        let jit = Rule { cfa: CFA_FRAME, ..Rule::default() };
+        check(&[1, 2, 0x7040, 0x4010], jit, Ok((0x4010, 32, 0x7040)));
+        check(&[1, 2, 0x7040, 0], jit, Err(Stop::Complete));
+        check(&[1, 2], jit, Err(Stop::NoFramePointer));
+        let far = Regs { ip: 1, sp: STACK, fp: STACK - 8, exact: false };
+        assert_eq!(step(far, jit, |_| Some(9)), Err(Stop::NoFramePointer));
+        // A goroutine's stack may lie below the system's.
+        let go = Rule { cfa: CFA_GO, ..Rule::default() };
+        assert_eq!(step(far, go, |_| Some(9)).map(|it| it.sp), Ok(STACK + 8));
+        assert_eq!(step(Regs { fp: 0, ..far }, go, |_| Some(9)), Err(Stop::Complete));
+        assert_eq!(step(Regs { fp: 3, ..far }, go, |_| Some(9)), Err(Stop::NoFramePointer));
+    }
+
+    #[test]
+    fn a_function_of_go_without_a_frame_has_its_return_address_on_top() {
+        let go = Rule { cfa: CFA_GO, ..Rule::default() };
+        let regs = Regs { ip: 0x4000, sp: STACK, fp: STACK + 16, exact: true };
+        let find = |regs, rule, top: u64| {
+            frameless(regs, rule, 0x4000..0x5000, read_from(&[top])).map(|it| (it.ip, it.sp - STACK, it.fp))
+        };
+        assert_eq!(find(regs, go, 0x4321), Some((0x4321, 8, STACK + 16)));
+        assert_eq!(find(regs, go, 0x5321), None, "data");
+        assert_eq!(find(Regs { exact: false, ..regs }, go, 0x4321), None, "it has called, so it has a frame");
+        assert_eq!(find(regs, Rule::default(), 0x4321), None);
     }
 
     #[test]

@@ -22,11 +22,13 @@ pub struct ObjectId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackKey(pub u64);
 
-/// Heap blocks and direct mappings are counted apart.
+/// Heap blocks and direct mappings are counted apart; and so is what of all of it was seen to become resident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     Heap,
     Mmap,
+    /// Memory that was touched, by samples. It lies inside of the other two.
+    Resident,
 }
 
 impl Kind {
@@ -34,6 +36,7 @@ impl Kind {
         match self {
             Self::Heap => "heap",
             Self::Mmap => "mmap",
+            Self::Resident => "resident",
         }
     }
 }
@@ -123,6 +126,22 @@ pub enum Event {
         size_bytes: u64,
         stack: StackKey,
         nested: bool,
+    },
+    /// Memory became resident at `address`: one such page fault in `every`.
+    Touch {
+        process: ProcessId,
+        time_ns: u64,
+        address: u64,
+        page_bytes: u64,
+        every: u32,
+        stack: StackKey,
+    },
+    /// The pages of a range were given back, and the range stays mapped.
+    Discard {
+        process: ProcessId,
+        time_ns: u64,
+        address: u64,
+        size_bytes: u64,
     },
     /// The heap segment now ends at `end`.
     Break {

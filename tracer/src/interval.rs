@@ -102,6 +102,8 @@ pub struct SiteState {
     pub peak_bytes: i64,
     /// Live bytes in places that blocks from before the attach had left.
     pub reused_bytes: i64,
+    /// How much more or less is live, nineteen times of twenty; 0 unless it is known by samples.
+    pub live_error_bytes: i64,
     /// What is live, by birth; oldest first. Neighbours are merged as they grow old.
     pub cohorts: Vec<Cohort>,
 }

@@ -35,7 +35,7 @@ use crate::{
 const STEP_NS: u64 = 1_000_000;
 
 /// Stops as they stand at the end of a stack.
-const STOPS: [(Stop, &str); 7] = [
+const STOPS: [(Stop, &str); 8] = [
     (Stop::Truncated, "(truncated)"),
     (Stop::NoMapping, "(no-mapping)"),
     (Stop::NoTable, "(no-table)"),
@@ -43,6 +43,7 @@ const STOPS: [(Stop, &str); 7] = [
     (Stop::Unreadable, "(unreadable)"),
     (Stop::Pending, "(pending)"),
     (Stop::Gone, "(gone)"),
+    (Stop::NoFramePointer, "(no-frame-pointer)"),
 ];
 
 /// The events of a script.

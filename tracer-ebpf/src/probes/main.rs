@@ -9,6 +9,7 @@
 
 mod call;
 mod emit;
+mod fault;
 mod mapping;
 mod maps;
 mod path;
@@ -186,6 +187,32 @@ fn exec(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn exit(ctx: RawTracePointContext) -> i32 {
     process::exit(&ctx);
+    0
+}
+
+#[tracepoint]
+fn enter_madvise(ctx: TracePointContext) -> u32 {
+    region::enter_madvise(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "page_fault_user")]
+fn user_fault(ctx: RawTracePointContext) -> i32 {
+    fault::begin(&ctx);
+    0
+}
+
+/// The kernel writes to user memory, as `read` does.
+#[raw_tracepoint(tracepoint = "page_fault_kernel")]
+fn kernel_fault(ctx: RawTracePointContext) -> i32 {
+    fault::begin(&ctx);
+    0
+}
+
+/// `kmem:rss_stat`: the number of resident pages of one kind changes.
+#[raw_tracepoint(tracepoint = "rss_stat")]
+fn resident(ctx: RawTracePointContext) -> i32 {
+    fault::resident(&ctx);
     0
 }
 

@@ -40,6 +40,14 @@ pub(crate) struct Vma {
 }
 
 impl Vma {
+    pub(crate) fn has_file(&self) -> bool {
+        self.file != 0
+    }
+
+    pub(crate) fn flags(&self) -> u64 {
+        self.flags
+    }
+
     /// Whether addresses in it may be in [`PAGES`].
     pub(crate) fn may_hold_code(&self) -> bool {
         self.file != 0 || self.flags & VM_EXEC != 0

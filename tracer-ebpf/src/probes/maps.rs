@@ -13,7 +13,7 @@ use tracer_ebpf::{
     unwind::Rule,
 };
 
-use crate::{thread::Thread, walk::Scratch};
+use crate::{fault::Faults, thread::Thread, walk::Scratch};
 
 #[map]
 pub(crate) static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
@@ -57,6 +57,14 @@ pub(crate) static GROUPS: HashMap<u64, u8> = HashMap::with_max_entries(MAX_GROUP
 /// By tid; entries are made on a thread's first call. Those of further threads are counted as `ThreadsFull`.
 #[map]
 pub(crate) static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(1 << 17, BPF_F_NO_PREALLOC);
+
+/// Which page fault of this CPU is the next to be looked at.
+#[map]
+pub(crate) static FAULTS: PerCpuArray<Faults> = PerCpuArray::with_max_entries(1, 0);
+
+/// How many threads are in a page fault that is looked at.
+#[map]
+pub(crate) static ARMED: Array<u32> = Array::with_max_entries(1, 0);
 
 /// The next numbers to give away: 0 for objects, 1 for processes.
 #[map]

@@ -109,8 +109,8 @@ pub(crate) fn new_task(ctx: &TracePointContext) -> Option<()> {
 /// Runs in the new image, before its first instruction.
 #[inline(always)]
 pub(crate) fn exec(ctx: &RawTracePointContext) -> Option<()> {
-    let (tgid, tid) = user::current_ids();
-    let _ = THREADS.remove(tid);
+    let (tgid, _) = user::current_ids();
+    let _ = thread::end();
     let config = CONFIG.get(0)?;
     // A value for "nobody" instead of an `Option`: the verifier refuses to see the inside of a `None` copied.
     let Member { process: known, borrowed } = member(tgid).unwrap_or_default();

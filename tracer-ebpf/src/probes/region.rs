@@ -7,7 +7,7 @@ use aya_ebpf::programs::TracePointContext;
 use tracer_ebpf::{
     call::Via,
     loss::Loss,
-    record::{Break, Kind, Map, NESTED, Remap, Unmap},
+    record::{Break, Discard, Kind, Map, NESTED, Remap, Unmap},
 };
 
 use crate::{
@@ -176,6 +176,23 @@ pub(crate) fn exit_brk(ctx: &TracePointContext) -> Option<()> {
     let (call, end) = end(ctx, thread)?;
     let head = head(Kind::Break, thread.process, Via::Brk.code(), call.flags as u8);
     emit(&Break { head, end, stack: call.stack }, Wake::WhenFilling);
+    Some(())
+}
+
+/// `MADV_DONTNEED`, `MADV_PAGEOUT` and `MADV_DONTNEED_LOCKED`. Pages under `MADV_FREE` stay resident until the kernel
+/// is short of memory, and are then not announced.
+const GIVES_BACK: [u64; 3] = [4, 21, 24];
+
+#[inline(always)]
+pub(crate) fn enter_madvise(ctx: &TracePointContext) -> Option<()> {
+    let (address, size_bytes, advice) =
+        (syscall_word::<0>(ctx), pages(syscall_word::<1>(ctx)), syscall_word::<2>(ctx));
+    if !GIVES_BACK.contains(&advice) || address % PAGE_BYTES != 0 || size_bytes == 0 {
+        return None;
+    }
+    let thread = thread::current()?;
+    let head = head(Kind::Discard, thread.process, 0, 0);
+    emit(&Discard { head, address, size_bytes }, Wake::WhenFilling);
     Some(())
 }
 

@@ -4,6 +4,7 @@ use tracer_ebpf::{loss::Loss, mapping::PROCESS_TRACED};
 
 use crate::{
     emit::count,
+    fault,
     maps::{self, MEMBERS, THREADS},
     pool::PoolCall,
     user,
@@ -39,6 +40,19 @@ pub(crate) struct Thread {
     pub(crate) flags: u64,
     pub(crate) pool: PoolCall,
     pub(crate) syscall: Syscall,
+    pub(crate) fault: Fault,
+}
+
+/// A page fault that is being looked at.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Fault {
+    pub(crate) address: u64,
+    /// How many faults the thread had had before, so that a later one is not taken for this one.
+    pub(crate) number: u64,
+    /// It stands for so many; 0: there is none.
+    pub(crate) every: u32,
+    pub(crate) pad: u32,
 }
 
 /// A system call in progress.
@@ -76,12 +90,20 @@ pub(crate) fn current() -> Option<&'static mut Thread> {
     entry(tid)
 }
 
-/// Forgets the current thread, which has ended, and returns what was known of it.
+/// The current thread, if a program has met it before.
+#[inline(always)]
+pub(crate) fn known() -> Option<&'static mut Thread> {
+    let (_, tid) = user::current_ids();
+    entry(tid)
+}
+
+/// Forgets the current thread, whose image or life has ended, and returns what was known of it.
 #[inline(always)]
 pub(crate) fn end() -> Option<Thread> {
     let (_, tid) = user::current_ids();
     let thread = *entry(tid)?;
     let _ = THREADS.remove(tid);
+    fault::disarm(thread.fault);
     Some(thread)
 }
 

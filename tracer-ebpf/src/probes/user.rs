@@ -8,7 +8,7 @@ use aya_ebpf::{
         bpf_probe_read_user, bpf_task_pt_regs,
         generated::{bpf_probe_read_kernel_str as raw_read_kernel_str, bpf_probe_read_user as raw_read_user},
     },
-    programs::{ProbeContext, RetProbeContext, TracePointContext},
+    programs::{ProbeContext, RawTracePointContext, RetProbeContext, TracePointContext},
 };
 use tracer_ebpf::unwind::Regs;
 
@@ -119,6 +119,20 @@ pub(crate) fn current_regs() -> UserRegs {
 pub(crate) fn current_task_typed() -> *mut task_struct {
     // SAFETY: no preconditions.
     unsafe { bpf_get_current_task_btf() }
+}
+
+/// The first argument of a raw tracepoint.
+#[inline(always)]
+pub(crate) fn first_argument(ctx: &RawTracePointContext) -> u64 {
+    // SAFETY: every tracepoint that this is used for has two arguments at least.
+    unsafe { ctx.as_ptr().cast::<u64>().read() }
+}
+
+/// The second argument of a raw tracepoint.
+#[inline(always)]
+pub(crate) fn second_argument(ctx: &RawTracePointContext) -> u64 {
+    // SAFETY: as above.
+    unsafe { ctx.as_ptr().cast::<u64>().add(1).read() }
 }
 
 /// The address of the current thread's `task_struct`.

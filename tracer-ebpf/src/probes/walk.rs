@@ -11,7 +11,7 @@ use tracer_ebpf::{
     loss::Loss,
     mapping::{Mapped, TABLE_NONE, TABLE_PENDING},
     record::{Frame, Kind, MAX_FRAMES, RAW_WINDOW_BYTES, RawStack, Stack, mix},
-    unwind::{self, BLOCK_SHIFT, CFA_FP, FP_AT_CFA, Regs, Rule, Stop, find_row, rule_of},
+    unwind::{self, BLOCK_SHIFT, CFA_FRAME, Regs, Rule, Stop, find_row, frameless, rule_of},
 };
 
 use crate::{
@@ -153,7 +153,7 @@ fn caller(scratch: &mut Scratch) -> Result<(), Stop> {
             let mapped = &scratch.last;
             let offset = address.wrapping_add(mapped.file_delta);
             let frame = Frame::new(mapped.object, offset);
-            (frame, if mapped.object == 0 { frame_pointer(regs) } else { rule(mapped.object, offset as u32) })
+            (frame, if mapped.object == 0 { Ok(FRAMED) } else { rule(mapped.object, offset as u32) })
         }
         Err(Stop::Pending) => return Err(Stop::Pending),
         Err(stop) => (Frame::new(0, address), Err(stop)),
@@ -163,21 +163,29 @@ fn caller(scratch: &mut Scratch) -> Result<(), Stop> {
     }
     scratch.record.stack.frames[count] = frame.0;
     scratch.record.stack.count = count as u32 + 1;
-    scratch.hash = mix(scratch.hash, frame.0);
+    // An address says which code it is in one process only.
+    let owner = if frame.object() == 0 { scratch.process as u64 } else { 0 };
+    scratch.hash = mix(scratch.hash, frame.0 ^ owner);
 
     if regs.sp.wrapping_sub(scratch.window_base) >= scratch.window_bytes {
         move_window(scratch);
     }
     let (base, bytes) = (scratch.window_base, scratch.window_bytes);
+    let code = scratch.last.start..scratch.last.end;
     let window = &scratch.record.window;
-    let next = unwind::step(regs, rule?, |address| {
+    let read = |address: u64| {
         let at = address.wrapping_sub(base);
         if at & 7 == 0 && at.wrapping_add(8) <= bytes && at < WINDOW_BYTES {
             window.get((at >> 3) as usize).copied()
         } else {
             user::word(address)
         }
-    })?;
+    };
+    let rule = rule?;
+    let next = match frameless(regs, rule, code, read) {
+        Some(next) => next,
+        None => unwind::step(regs, rule, read)?,
+    };
     (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (next.ip, next.sp, next.fp, next.exact as u32);
     Ok(())
 }
@@ -220,15 +228,8 @@ fn search(object: u32, offset: u32) -> Result<u32, Stop> {
     find_row(low, high, offset, |at| word(&ROWS, at)).map(rule_of).ok_or(Stop::NoTable)
 }
 
-/// For code without a file, made at run time: nothing describes it, but most such compilers keep frame
-/// pointers. One that does not lie within the next megabyte of the stack is none.
-#[inline(always)]
-fn frame_pointer(regs: Regs) -> Result<Rule, Stop> {
-    if regs.fp & 7 != 0 || regs.fp.wrapping_sub(regs.sp) > 1 << 20 {
-        return Err(Stop::NoTable);
-    }
-    Ok(Rule { cfa: CFA_FP, cfa_offset: 16, fp: FP_AT_CFA, fp_offset: -16, ..Rule::default() })
-}
+/// For code without a file, made at run time: nothing describes it, but most such compilers can keep frame pointers.
+const FRAMED: Rule = Rule { cfa_offset: 0, fp_offset: 0, addend: 0, cfa: CFA_FRAME, fp: 0 };
 
 /// Tells user space of the stack unless it has it.
 #[inline(always)]

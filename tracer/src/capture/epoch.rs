@@ -51,6 +51,7 @@ impl Epoch {
             freed_blocks: site.freed.blocks,
             peak_bytes: site.peak_bytes,
             reused_bytes: site.reused_bytes,
+            live_error_bytes: site.live_error_bytes,
             cohorts: site.cohorts.iter().map(|it| self.cohort_row(it)).collect(),
         }
     }

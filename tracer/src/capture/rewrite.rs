@@ -81,7 +81,7 @@ fn sample_row(process: u32, sample: &Sample) -> ProcessSample {
 
 /// Births are known as of the last point only, and nobody asks for earlier ones.
 fn site_row(id: u32, site: &SiteHistory, place: usize) -> SiteRow {
-    let Point { allocated, freed, peak_bytes, reused_bytes, .. } = site.points[place];
+    let Point { allocated, freed, peak_bytes, reused_bytes, live_error_bytes, .. } = site.points[place];
     let is_last = place + 1 == site.points.len();
     SiteRow {
         site: id,
@@ -95,6 +95,7 @@ fn site_row(id: u32, site: &SiteHistory, place: usize) -> SiteRow {
         freed_blocks: freed.blocks,
         peak_bytes,
         reused_bytes,
+        live_error_bytes,
         cohorts: if is_last { site.cohorts.clone() } else { Vec::new() },
     }
 }

@@ -17,7 +17,7 @@ use super::{
     exit::Failure,
     record, report,
     settings::{self, TargetArgs},
-    tracing::{PoolArgs, TracingArgs},
+    tracing::{PoolArgs, TierName, TracingArgs},
 };
 use crate::{
     check::{self, Budget, Case, Format, Options, Outcome, Rate, Rules, Status, Suppressions},
@@ -259,6 +259,7 @@ fn record_args(args: &Args, capture: &Capture) -> record::Args {
             },
             follow: false,
             no_follow: args.no_follow,
+            tier: TierName::Exact,
             ring: 64 << 20,
             pools: args.pools.clone(),
         },

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{exit::Failure, tracing::runtime};
 use crate::{
     elf::pools::Pools,
-    kernel::{Kernel, Programs, Settings, Target},
+    kernel::{Kernel, Programs, Settings, Target, Tier},
 };
 
 #[derive(clap::Args)]
@@ -28,6 +28,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             ring_bytes: RING_BYTES,
             programs: Programs::Floor,
             pools: Pools::default(),
+            tier: Tier::Exact,
         };
         let kernel = Kernel::start(&settings)?;
         eprintln!("alloctrace: ready");

@@ -14,7 +14,7 @@ use super::{
     exit::Failure,
     report,
     settings::{self, TargetArgs},
-    tracing::{self, PoolArgs, TracingArgs, runtime},
+    tracing::{self, PoolArgs, TierName, TracingArgs, runtime},
 };
 use crate::{
     capture::Writer,
@@ -78,6 +78,7 @@ pub(super) fn demo(tgid: u32, duration: Duration) -> Result<PathBuf, Failure> {
             target: TargetArgs { pid: vec![tgid], ..TargetArgs::default() },
             follow: false,
             no_follow: true,
+            tier: TierName::Exact,
             ring: 64 << 20,
             pools: PoolArgs::default(),
         },
@@ -136,6 +137,7 @@ pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Fail
             started: now.to_string(),
             target: prepared.description,
             interval: args.interval,
+            tier: args.tracing.tier.into(),
             started_ns: crate::kernel::now_ns(),
             pools: prepared.settings.pools.names(),
         };
@@ -146,7 +148,12 @@ pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Fail
             Recorder::start(writer, &about, format!("{purpose}; what was written until now is readable"))?;
         let run = Run::new(kernel, recorder, prepared.launched);
         eprintln!("alloctrace: ready");
-        let options = Options { interval: args.interval, duration: args.duration, progress: true };
+        let options = Options {
+            interval: args.interval,
+            duration: args.duration,
+            progress: true,
+            tier: args.tracing.tier.into(),
+        };
         let (ending, kernel) = run.follow(&options, &mut signals, live::no_requests()).await?;
         log::info!("ended: {}", ending.name());
         // The kernel takes its time for that; the user reads the report meanwhile.

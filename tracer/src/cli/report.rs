@@ -67,7 +67,7 @@ pub(super) struct Args {
     /// Which processes are looked at as one.
     #[arg(long, value_enum, default_value_t = ByName::Process)]
     by: ByName,
-    /// Only blocks of an allocator, or only direct mappings.
+    /// Only blocks of an allocator, only direct mappings, or only what was seen to become resident.
     #[arg(long, value_enum, default_value_t = KindName::All)]
     kind: KindName,
 }
@@ -129,6 +129,9 @@ impl From<ByName> for By {
 pub(super) enum KindName {
     Heap,
     Mmap,
+    /// Memory that was touched, by samples of page faults.
+    Resident,
+    /// Heap and mappings; of a recording of the growth tier, resident memory.
     All,
 }
 
@@ -148,6 +151,7 @@ impl KindName {
         match self {
             Self::Heap => Some(Kind::Heap.name().to_owned()),
             Self::Mmap => Some(Kind::Mmap.name().to_owned()),
+            Self::Resident => Some(Kind::Resident.name().to_owned()),
             Self::All => None,
         }
     }
@@ -177,6 +181,8 @@ impl Args {
             min_bytes: self.min_size,
             max_bytes: self.max_size,
             sort: self.sort.into(),
+            // These tell the kinds apart, and add up each by itself.
+            overlapping: matches!(self.format(), Format::Text | Format::Json),
             ..span.query()
         }
     }
@@ -280,7 +286,8 @@ pub(super) fn summary(path: &Path) -> Result<Grade, Failure> {
     let options =
         Options { path: path.display().to_string(), color: color::on_stdout(), ..Options::default() };
     let recording = read(path, None)?;
-    let profile = profile(&recording, &Query::default(), Format::Text.shown_sites(&options));
+    let query = Query { overlapping: true, ..Query::default() };
+    let profile = profile(&recording, &query, Format::Text.shown_sites(&options));
     output::fill(None, &[], |out| report::write(Format::Text, &recording, &profile, &options, out))?;
     Ok(profile.grade)
 }

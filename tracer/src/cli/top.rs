@@ -110,6 +110,7 @@ async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Fa
         started: jiff::Timestamp::now().to_string(),
         target: prepared.description,
         interval: args.interval,
+        tier: args.tracing.tier.into(),
         started_ns: crate::kernel::now_ns(),
         pools: prepared.settings.pools.names(),
     };
@@ -124,7 +125,12 @@ async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Fa
             .context("show the view")?;
     let recorder = Recorder::start(sink, &about, "show the view".to_owned())?;
     let run = Run::new(kernel, recorder, prepared.launched);
-    let options = Options { interval: args.interval, duration: args.duration, progress: false };
+    let options = Options {
+        interval: args.interval,
+        duration: args.duration,
+        progress: false,
+        tier: args.tracing.tier.into(),
+    };
     let followed = run.follow(&options, &mut signals, requests).await;
     let ending = match &followed {
         // The probes go while the viewer still looks.

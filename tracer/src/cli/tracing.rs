@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     elf::pools::{Pools, Spec},
-    kernel::{Kernel, Launched, Programs, Selection, Settings, Streams, Target, cgroup::Groups, process},
+    kernel::{
+        Kernel, Launched, Programs, Selection, Settings, Streams, Target, Tier, cgroup::Groups, process,
+    },
     report::escape::printable,
 };
 
@@ -32,6 +34,9 @@ pub(super) struct TracingArgs {
     /// goes on. With this option only the command itself is touched.
     #[arg(long, conflicts_with_all = ["name", "cgroup", "container", "all"])]
     pub(super) no_follow: bool,
+    /// How closely to look.
+    #[arg(long, value_enum, default_value_t = TierName::Exact, value_name = "TIER")]
+    pub(super) tier: TierName,
     /// Memory for events on their way to us; a power of two.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = ring_size)]
     pub(super) ring: u32,
@@ -74,6 +79,27 @@ pub(super) fn start(settings: &Settings) -> Result<Kernel, Failure> {
     Ok(kernel)
 }
 
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum TierName {
+    /// Every call of the allocator.
+    Exact,
+    /// Mappings, and a sample of the page faults that make memory resident: nearly free, for any program.
+    Growth,
+    /// As growth, and exact for processes that grow.
+    Auto,
+}
+
+impl From<TierName> for Tier {
+    fn from(name: TierName) -> Self {
+        match name {
+            TierName::Exact => Self::Exact,
+            TierName::Growth => Self::Growth,
+            TierName::Auto => Self::Auto,
+        }
+    }
+}
+
 /// A target that is there. A launched one waits until its gate opens, and leaves if we do.
 pub(super) struct Prepared {
     pub(super) settings: Settings,
@@ -106,10 +132,17 @@ impl TracingArgs {
             (target, None, process::describe(tgid).name, Some(tgid))
         };
         let follow = self.follow || (launched.is_some() && !self.no_follow);
-        if follow || tgid.is_none() {
+        if (follow || tgid.is_none()) && self.tier == TierName::Exact {
             log::info!("processes to come are traced: others with the same C library pay for the traps too");
         }
-        let settings = Settings { target, follow, ring_bytes: self.ring, programs: Programs::Trace, pools };
+        let settings = Settings {
+            target,
+            follow,
+            ring_bytes: self.ring,
+            programs: Programs::Trace,
+            pools,
+            tier: self.tier.into(),
+        };
         Ok(Prepared { settings, launched, name, tgid, description: self.target.describe() })
     }
 }

@@ -10,6 +10,7 @@ mod blocks;
 mod cohorts;
 mod mappings;
 mod process;
+mod residents;
 mod sites;
 mod stacks;
 #[cfg(test)]
@@ -112,6 +113,13 @@ impl Heap {
                 let old = Range::pages(old_address, old_size_bytes);
                 let new = Range::pages(address, size_bytes);
                 self.with(process, time_ns, |it, cx| it.remap(old, new, stack, nested, cx));
+            }
+            Event::Touch { process, time_ns, address, page_bytes, every, stack } => {
+                self.with(process, time_ns, |it, cx| it.touch(address, page_bytes, every, stack, cx));
+            }
+            Event::Discard { process, time_ns, address, size_bytes } => {
+                let range = Range::pages(address, size_bytes);
+                self.with(process, time_ns, |it, _| it.discard(range));
             }
             Event::Break { process, time_ns, end, stack, nested } => {
                 self.with(process, time_ns, |it, cx| it.set_break(end, stack, nested, cx));
@@ -239,6 +247,7 @@ fn site_state(id: SiteId, process: ProcessId, site: &Site, births: &Births) -> S
         freed: site.freed,
         peak_bytes: site.peak_bytes,
         reused_bytes: site.reused_bytes,
+        live_error_bytes: residents::error_bytes(site.variance),
         cohorts: cohorts.collect(),
     }
 }

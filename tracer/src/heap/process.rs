@@ -13,6 +13,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{
     blocks::Found,
     mappings::{Maker, Mappings, Range},
+    residents::{Residents, Sample},
     sites::{Origin, Sites, Slot},
     stacks::Stacks,
 };
@@ -102,6 +103,7 @@ pub(super) struct Process {
     /// free was lost. At most one for each address that is or was live, for two seconds.
     displaced: FxHashMap<u64, u64>,
     pub(super) mappings: Mappings,
+    residents: Residents,
 }
 
 impl Process {
@@ -131,6 +133,7 @@ impl Process {
             enclosed: FxHashSet::default(),
             displaced: FxHashMap::default(),
             mappings: Mappings::default(),
+            residents: Residents::default(),
         }
     }
 
@@ -253,6 +256,7 @@ impl Process {
 
     /// A nested mapping is the allocator's, and its blocks are what counts.
     pub(super) fn map(&mut self, range: Range, via: Via, stack: StackKey, nested: bool, cx: &mut Context) {
+        self.discard(range);
         if nested {
             self.arena_bytes += range.bytes() as i64;
             return;
@@ -269,6 +273,7 @@ impl Process {
     /// What is in no mapping of ours is a file, or from before the attach. An allocator gives back
     /// what it got for itself and never the program's mappings, which a nested call leaves alone.
     pub(super) fn unmap(&mut self, range: Range, nested: bool) {
+        self.discard(range);
         if nested {
             let own_bytes = range.bytes() - self.mappings.covered_bytes(range);
             self.arena_bytes -= own_bytes as i64;
@@ -280,12 +285,55 @@ impl Process {
     /// One free of what we know of `old`, and one allocation of all of `new`: a mapping from before
     /// the attach counts from its `mremap` on.
     pub(super) fn remap(&mut self, old: Range, new: Range, stack: StackKey, nested: bool, cx: &mut Context) {
+        // The pages move with the range.
+        let moved = self.residents.take(old);
         if nested {
+            self.discard(new);
             self.arena_bytes += new.bytes() as i64 - old.bytes() as i64;
         } else {
             self.cut(old);
             self.map(new, Via::Mremap, stack, false, cx);
         }
+        for (address, sample) in moved {
+            let address = address - old.start + new.start;
+            if address < new.end {
+                self.residents.insert(address, sample);
+            } else {
+                self.forget(sample);
+            }
+        }
+    }
+
+    /// Memory became resident.
+    pub(super) fn touch(
+        &mut self,
+        address: u64,
+        page_bytes: u64,
+        every: u32,
+        stack: StackKey,
+        cx: &mut Context,
+    ) {
+        let origin = Origin { kind: Kind::Resident, via: Via::PageFault };
+        let site = self.sites.find(origin, stack, cx.stacks, cx.losses);
+        let sample = Sample::new(site, cx.birth, page_bytes, every);
+        self.sites.allocate(site, cx.birth, sample.cost());
+        self.sites.blur(site, sample.variance());
+        if let Some(before) = self.residents.insert(address, sample) {
+            self.forget(before);
+        }
+    }
+
+    /// The pages of `range` are not resident any more.
+    pub(super) fn discard(&mut self, range: Range) {
+        for (_, sample) in self.residents.take(range) {
+            self.forget(sample);
+        }
+    }
+
+    fn forget(&mut self, sample: Sample) {
+        let Maker { site, birth } = sample.maker;
+        self.sites.free(site, birth, sample.cost());
+        self.sites.sharpen(site, sample.variance());
     }
 
     /// The first known end is only the base from which changes are counted.
@@ -362,6 +410,7 @@ impl Process {
             enclosed: self.enclosed.clone(),
             displaced: FxHashMap::default(),
             mappings: self.mappings.clone(),
+            residents: self.residents.clone(),
         }
     }
 
@@ -423,5 +472,6 @@ impl Process {
         self.enclosed = FxHashSet::default();
         self.vacated = BTreeSet::new();
         self.mappings = Mappings::default();
+        self.residents = Residents::default();
     }
 }

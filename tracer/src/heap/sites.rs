@@ -36,6 +36,8 @@ pub(super) struct Site {
     pub(super) peak_bytes: i64,
     /// Live bytes in places that blocks from before the attach had left.
     pub(super) reused_bytes: i64,
+    /// Of the live bytes, if they are a sum of samples; in square pages.
+    pub(super) variance: u64,
     /// Of any block so far.
     largest_bytes: u64,
     pub(super) cohorts: Cohorts,
@@ -110,6 +112,16 @@ impl Sites {
         self.list[slot.0 as usize].reused_bytes += bytes;
     }
 
+    /// Of a sample that was allocated just now.
+    pub(super) fn blur(&mut self, slot: Slot, variance: u64) {
+        self.list[slot.0 as usize].variance += variance;
+    }
+
+    /// Of a sample that was freed just now.
+    pub(super) fn sharpen(&mut self, slot: Slot, variance: u64) {
+        self.list[slot.0 as usize].variance -= variance;
+    }
+
     /// Everything is freed at once. What was inherited and never named by an interval is forgotten:
     /// a child that replaces its image at once would else repeat all sites of its parent.
     /// No [`Slot`] from before is valid afterwards.
@@ -123,6 +135,7 @@ impl Sites {
             site.changed |= site.live() != Cost::default();
             site.freed = site.allocated;
             site.reused_bytes = 0;
+            site.variance = 0;
             site.cohorts.clear();
             if site.changed {
                 self.changed.push(slot);
@@ -171,6 +184,7 @@ impl Sites {
                 freed: Cost::default(),
                 peak_bytes: 0,
                 reused_bytes: 0,
+                variance: 0,
                 largest_bytes: 0,
                 cohorts: Cohorts::default(),
                 changed: false,

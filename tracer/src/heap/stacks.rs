@@ -133,7 +133,7 @@ fn count(stop: Stop, losses: &mut Losses) {
         Stop::Complete => return,
         Stop::Truncated => return losses.add(Loss::TruncatedStacks, 1),
         Stop::NoMapping => Loss::UnmappedFrames,
-        Stop::NoTable => Loss::NoTableFrames,
+        Stop::NoTable | Stop::NoFramePointer => Loss::NoTableFrames,
         Stop::Unsupported => Loss::UnsupportedFrames,
         Stop::Unreadable => Loss::UnreadableStacks,
         Stop::Pending | Stop::Gone => Loss::GoneStacks,

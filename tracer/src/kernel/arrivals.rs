@@ -10,7 +10,7 @@ use tracer_ebpf::{
 };
 
 use super::{
-    Settings, State, Target,
+    Settings, State, Target, Tier,
     cgroup::Hierarchy,
     probes::Scope,
     process::{self, Description},
@@ -40,6 +40,7 @@ impl Settings {
     pub(super) fn scopes(&self) -> Vec<Scope> {
         match &self.target {
             // A child must not run a single instruction without them.
+            _ if self.tier != Tier::Exact => Vec::new(),
             _ if self.follow => vec![Scope::Everyone],
             Target::Selected(_) => vec![Scope::Everyone],
             Target::Processes(tgids) if tgids.len() > MAX_FILTERED => vec![Scope::Everyone],
@@ -82,6 +83,10 @@ impl Arrivals {
 
     pub(super) fn end(&mut self, process: ProcessId) {
         self.known.remove(&process);
+    }
+
+    pub(super) fn tgid(&self, process: ProcessId) -> Option<u32> {
+        self.known.get(&process).map(|it| it.tgid)
     }
 
     pub(super) fn take_begun(&mut self, time_ns: u64) -> Vec<Event> {
@@ -159,7 +164,7 @@ impl State {
     /// Places the probes of an object that came into view just now.
     fn probe(&mut self, number: u32, scope: Scope) {
         let Some(object) = self.objects.get(number) else { return };
-        if !object.has_probes() {
+        if !object.has_probes() || self.growth.tier != Tier::Exact {
             return;
         }
         let failed = self.probes.attach_object(&mut self.ebpf, number, object, scope);
@@ -172,6 +177,9 @@ impl State {
 
     /// A process has mapped an object, which is `new` to all or not.
     pub(super) fn probe_mapped(&mut self, record: &Mapping, new: Option<u32>) {
+        if self.growth.tier != Tier::Exact {
+            return self.probe_escalated(record);
+        }
         let process = ProcessId(record.head.process);
         let number = record.object;
         let Some(object) = self.objects.get(number).filter(|it| it.has_probes()) else { return };
@@ -218,7 +226,8 @@ impl State {
         let name = description.name.as_str().into();
         self.arrivals.know(child, child_tgid, description);
         match parent {
-            Some(process) if copied => {
+            // Of the allocator of a copy nothing is seen, so that it has to begin with nothing.
+            Some(process) if copied && !self.growth.is_escalated(process) => {
                 self.objects.fork_process(process, child, child_tgid);
                 Event::Fork { process, time_ns, child, child_tgid }
             }

@@ -7,6 +7,7 @@ use aya::{programs::ProgramType, sys::is_helper_supported};
 use aya_obj::generated::bpf_func_id;
 
 use super::{
+    Tier,
     load::{self, Links},
     tracefs,
 };
@@ -155,7 +156,7 @@ const SIZES: load::Sizes = load::Sizes { ring_bytes: 4096, rows: 1024, blocks: 1
 
 fn programs() -> Finding {
     let try_load = || -> Result<String> {
-        let mut ebpf = load::load(SIZES, true, None)?;
+        let mut ebpf = load::load(SIZES, true, Tier::Growth, None)?;
         load::load_programs(&mut ebpf, Links::Single)?;
         let largest =
             ebpf.programs().filter_map(|(_, it)| it.info().ok()?.verified_instruction_count()).max();
@@ -168,7 +169,7 @@ fn programs() -> Finding {
 /// How the probes of more than one process are linked: the programs are loaded as they are then.
 fn links() -> Finding {
     let try_load = || -> Result<String> {
-        let mut ebpf = load::load(SIZES, true, None)?;
+        let mut ebpf = load::load(SIZES, true, Tier::Exact, None)?;
         load::load_programs(&mut ebpf, Links::Multi)?.context("not in this kernel")?;
         Ok("one link for all probes of a file, where more than single processes are traced".to_owned())
     };

@@ -13,7 +13,7 @@ use tracer_ebpf::{
     mapping::FIRST_KERNEL_OBJECT,
 };
 
-use super::{btf::Btf, cgroup::Hierarchy, multi::Multi, tracefs};
+use super::{Tier, btf::Btf, cgroup::Hierarchy, multi::Multi, tracefs};
 
 /// The kernel's description of its own types.
 pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -31,15 +31,51 @@ pub(crate) struct Sizes {
     pub(crate) blocks: u32,
 }
 
+/// Of so many page faults one is looked at, or of more where there are many: a sample stands for 128 KiB, so that ten
+/// megabytes are known to a quarter.
+const FAULT_EVERY: u32 = 32;
+
+/// The same where a fault may bring a page of 2 MiB: there are few, and each weighs much.
+const FAULT_EVERY_LARGE: u32 = 4;
+
+/// Whether the kernel gives large pages to those that did not ask for them.
+fn gives_large_pages() -> bool {
+    const ROOT: &str = "/sys/kernel/mm/transparent_hugepage";
+    let chosen =
+        |path: &Path, mode: &str| fs::read_to_string(path).is_ok_and(|it| it.contains(&format!("[{mode}]")));
+    let always = chosen(&Path::new(ROOT).join("enabled"), "always");
+    let sizes = fs::read_dir(ROOT).into_iter().flatten().filter_map(Result::ok);
+    sizes
+        .map(|it| it.path().join("enabled"))
+        .any(|it| chosen(&it, "always") || always && chosen(&it, "inherit"))
+        || always
+}
+
+/// Whether the kernel announces each resident page: it does since Linux 6.2, where the counts of a process became
+/// counters for each CPU.
+pub(crate) fn announces_pages() -> bool {
+    fs::read(BTF_PATH).is_ok_and(|bytes| {
+        Btf::parse(&bytes).is_some_and(|it| it.offset("mm_struct", &["rss_stat", "count"]).is_none())
+    })
+}
+
 /// Loads the object and its maps; no program runs yet. `hierarchy` is that of the control groups to look for.
 ///
 /// # Errors
 /// What is missing: type information, a structure member, a tracepoint, or what the kernel said.
-pub(crate) fn load(sizes: Sizes, follow: bool, hierarchy: Option<&Hierarchy>) -> Result<Ebpf> {
+pub(crate) fn load(sizes: Sizes, follow: bool, tier: Tier, hierarchy: Option<&Hierarchy>) -> Result<Ebpf> {
     let own_tgid = std::process::id();
+    let always_large = gives_large_pages();
+    let fault_every = match tier {
+        Tier::Exact => 0,
+        _ if always_large => FAULT_EVERY_LARGE,
+        _ => FAULT_EVERY,
+    };
     let config = Config {
         follow: follow.into(),
         wake_bytes: sizes.ring_bytes / 4,
+        fault_every,
+        always_large: always_large.into(),
         own_tgid,
         ..machine_config(hierarchy)?
     };
@@ -140,6 +176,9 @@ fn machine_config(hierarchy: Option<&Hierarchy>) -> Result<Config> {
         super_block_device: offset("super_block", &["s_dev"])?,
         task_mm: offset("task_struct", &["mm"])?,
         task_signal: offset("task_struct", &["signal"])?,
+        task_min_flt: offset("task_struct", &["min_flt"])?,
+        task_maj_flt: offset("task_struct", &["maj_flt"])?,
+        task_pagefault_disabled: offset("task_struct", &["pagefault_disabled"])?,
         task_exit_code: offset("task_struct", &["exit_code"])?,
         signal_live: offset("signal_struct", &["live"])?,
         signal_flags: offset("signal_struct", &["flags"])?,

@@ -4,12 +4,14 @@
 //! dropping it takes everything out of the kernel again. Whatever happens to this process, the kernel
 //! closes its descriptors, and with the last of them the probes are gone.
 
+pub mod accounting;
 mod arrivals;
 mod btf;
 pub mod cgroup;
 pub mod doctor;
 mod error;
 pub mod examination;
+mod growth;
 pub mod launch;
 mod load;
 mod members;
@@ -17,6 +19,8 @@ mod missing;
 mod multi;
 mod object;
 mod objects;
+mod pages;
+mod perf_map;
 mod probes;
 pub mod process;
 mod raw;
@@ -24,6 +28,7 @@ mod ring;
 mod selection;
 mod sys;
 mod tables;
+mod tier;
 mod tracefs;
 mod whereabouts;
 
@@ -42,6 +47,7 @@ use tracer_ebpf::{
 
 use self::{
     arrivals::Arrivals,
+    growth::Growth,
     load::Links,
     members::Members,
     objects::Objects,
@@ -50,9 +56,12 @@ use self::{
 };
 pub use self::{
     error::StartError,
+    growth::Escalation,
     launch::{Launched, Streams},
+    perf_map::PerfMap,
     probes::Programs,
     selection::Selection,
+    tier::Tier,
 };
 use crate::{
     elf::pools::Pools,
@@ -82,6 +91,7 @@ pub struct Settings {
     pub programs: Programs,
     /// The user's own.
     pub pools: Pools,
+    pub tier: Tier,
 }
 
 /// An executable file that frames refer to.
@@ -92,6 +102,8 @@ pub struct Module {
     pub build_id: Option<String>,
     /// Held open, so that names can be found when the path leads nowhere any more.
     pub file: Option<Arc<File>>,
+    /// Of memory in which code is made at run time: where its names may be.
+    pub perf_map: Option<PerfMap>,
 }
 
 /// A process that has just been started has not mapped its C library yet: it gets half a second.
@@ -115,6 +127,7 @@ struct State {
     arrivals: Arrivals,
     /// Probes see the calls of everybody who maps the file, and not only those of one process.
     everyone: bool,
+    growth: Growth,
     /// Processes that have ended since the last look at the ring: where their code lay can still be asked.
     ended: Vec<ProcessId>,
     counted: Losses,
@@ -129,7 +142,8 @@ impl Kernel {
         raise_file_limit();
         let mut objects = Objects::of(&settings.target, &settings.pools)?;
         for _ in 0..STARTUP_TRIES {
-            if objects.check_targets().and(objects.check_pools()).is_ok()
+            if settings.tier != Tier::Exact
+                || objects.check_targets().and(objects.check_pools()).is_ok()
                 || matches!(settings.target, Target::Launched { .. })
             {
                 break;
@@ -137,15 +151,21 @@ impl Kernel {
             std::thread::sleep(STARTUP_PAUSE);
             objects = Objects::of(&settings.target, &settings.pools)?;
         }
-        objects.check_targets()?;
-        objects.check_pools()?;
+        if settings.tier == Tier::Exact {
+            objects.check_targets()?;
+            objects.check_pools()?;
+        }
         Self::attach(settings, objects).map_err(StartError::from_kernel)
     }
 
     fn attach(settings: &Settings, mut objects: Objects) -> anyhow::Result<Self> {
         tracefs::ensure_mounted()?;
-        let mut ebpf =
-            load::load(objects.sizes(settings.ring_bytes), settings.follow, settings.target.hierarchy())?;
+        let mut ebpf = load::load(
+            objects.sizes(settings.ring_bytes),
+            settings.follow,
+            settings.tier,
+            settings.target.hierarchy(),
+        )?;
         let scopes = settings.scopes();
         let links = if scopes == [Scope::Everyone] { Links::Multi } else { Links::Single };
         let multi = load::load_programs(&mut ebpf, links)?;
@@ -167,10 +187,17 @@ impl Kernel {
         }
         let unprobed = objects.iter().map(|(_, it)| it.unprobed.len() as u64).sum();
         counted.add(Loss::UnprobedFunctions, unprobed);
-        probes.attach_tracepoints(&mut ebpf)?;
+        let with_faults = settings.tier != Tier::Exact && load::announces_pages();
+        if settings.tier != Tier::Exact && !with_faults {
+            log::warn!(
+                "this kernel does not announce resident pages (Linux 6.2 does): only mappings are traced"
+            );
+        }
+        probes.attach_tracepoints(&mut ebpf, with_faults)?;
         let everyone = scopes == [Scope::Everyone];
         let (arrivals, ended) = (Arrivals::default(), Vec::new());
-        let mut state = State { ebpf, objects, probes, members, arrivals, everyone, ended, counted };
+        let growth = Growth::new(settings.tier);
+        let mut state = State { ebpf, objects, probes, members, arrivals, everyone, growth, ended, counted };
         state.switch_on(&settings.target)?;
         Ok(Self { ring, losses, log, state })
     }
@@ -215,6 +242,7 @@ impl Kernel {
             self.state.objects.end_process(process);
             self.state.members.end(process);
             self.state.arrivals.end(process);
+            self.state.growth.end(process);
         }
         let mut count = 0;
         let ring = self.ring.get_mut();
@@ -240,6 +268,17 @@ impl Kernel {
             }
         }
         losses
+    }
+
+    /// Traces the allocator of a process that runs and is traced less closely so far. What it allocated before is not
+    /// known: frees of that are unknown ones.
+    pub fn escalate(&mut self, process: ProcessId) -> Escalation {
+        self.state.escalate(process)
+    }
+
+    /// How many processes are traced more closely than the others.
+    pub fn escalated(&self) -> usize {
+        self.state.growth.escalated()
     }
 
     /// Where a frame's object offset lies in a process, as far as that is known: until the next [`Kernel::drain`]
@@ -296,8 +335,13 @@ impl State {
                 }
                 sink(event);
             }
-            Some(Decoded::Stack { key, stop, frames }) => {
-                let frames = self.objects.trim(ring::frames(frames));
+            Some(Decoded::LargeTouch(mut event)) => {
+                self.measure(&mut event);
+                sink(event);
+            }
+            Some(Decoded::Stack { process, key, stop, frames }) => {
+                let frames = self.objects.own(process, ring::frames(frames), stop);
+                let frames = self.objects.trim(frames);
                 sink(Event::Stack { key, stop, frames });
             }
             Some(Decoded::RawStack(raw)) => sink(self.objects.finish(raw)),

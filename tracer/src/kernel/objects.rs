@@ -14,11 +14,11 @@ use tracer_ebpf::{
     loss::Loss,
     mapping::{Mapped, ObjectKey, VDSO},
     record::{self, Frame, Mapping, RawStack},
-    unwind::{Rule, Stop},
+    unwind::{CFA_FRAME, Rule, Stop},
 };
 
 use super::{
-    Module, StartError, Target, launch,
+    Module, PerfMap, StartError, Target, launch,
     load::Sizes,
     missing,
     object::{self, Object},
@@ -55,6 +55,9 @@ pub(crate) struct Objects {
     targets: Vec<TargetFacts>,
     news: Vec<u32>,
     whereabouts: Whereabouts,
+    /// Numbers of the memory in which processes make code, and where its names may be.
+    generated: HashMap<ProcessId, u32>,
+    perf_maps: HashMap<u32, PerfMap>,
     kernel: Option<KernelSide>,
     /// The user's own.
     pools: Pools,
@@ -322,6 +325,28 @@ impl Objects {
         (self.insert(mapping.key, object.map_err(|_| mapping.path.clone())), problem)
     }
 
+    /// The objects that a process has mapped now.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub(crate) fn of_process(
+        &mut self,
+        tgid: u32,
+        counted: &mut Losses,
+    ) -> Result<Vec<u32>, procfs::ProcError> {
+        let mut numbers = Vec::new();
+        for mapping in process::code_mappings(tgid)? {
+            let is_new = !self.numbers.contains_key(&mapping.key);
+            let (number, _) = self.add_code(tgid, &mapping);
+            if is_new && let Err(error) = self.tell_kernel(mapping.key, number, counted) {
+                log::warn!("unwinding table: {error:#}");
+                counted.add(Loss::SkippedTables, 1);
+            }
+            numbers.push(number);
+        }
+        Ok(numbers)
+    }
+
     fn insert(&mut self, key: ObjectKey, mut object: Result<Object, String>) -> u32 {
         if let Some(number) = self.numbers.get(&key) {
             return *number;
@@ -378,6 +403,7 @@ impl Objects {
 
     /// The new image's mappings are reported one by one.
     pub(crate) fn exec_process(&mut self, process: ProcessId, tgid: u32) {
+        self.generated.remove(&process);
         self.images.insert(process, ProcessImage { tgid, mappings: Mappings::new() });
     }
 
@@ -385,6 +411,7 @@ impl Objects {
         if self.changed.remove(&process) {
             self.gone_allocators.push((process, self.allocators(process)));
         }
+        self.generated.remove(&process);
         self.images.remove(&process);
     }
 
@@ -392,6 +419,11 @@ impl Objects {
     fn read_mappings(&mut self, process: ProcessId) -> bool {
         let Some(tgid) = self.images.get(&process).map(|it| it.tgid) else { return false };
         let Ok(mappings) = process::code_mappings(tgid) else { return false };
+        for (start, end) in process::generated_code(tgid) {
+            if let Some(image) = self.images.get_mut(&process) {
+                image.mappings.insert(start, Mapped { start, end, ..Mapped::default() });
+            }
+        }
         for mapping in mappings {
             // Objects that the kernel half has not met yet get their number from it.
             let Some(number) = self.numbers.get(&mapping.key) else { continue };
@@ -421,7 +453,7 @@ impl Objects {
 
     /// Where a frame lies in a process; memory without a file is named by its address.
     pub(crate) fn address(&self, process: ProcessId, frame: Frame) -> Option<u64> {
-        if frame.object() == 0 {
+        if frame.object() == 0 || self.perf_maps.contains_key(&frame.object()) {
             return Some(frame.offset());
         }
         let here = |it: &Mapped| {
@@ -438,8 +470,39 @@ impl Objects {
         if stop == Stop::Gone && self.read_mappings(process) {
             (frames, stop) = self.walk(process, raw);
         }
-        let frames = self.trim(frames.into_boxed_slice());
+        let frames = self.own(process, frames.into_boxed_slice(), stop);
+        let frames = self.trim(frames);
         Event::Stack { key: StackKey(raw.stack.id), stop, frames }
+    }
+
+    /// Names the process's own memory as the place of the code that it makes: an address alone says nothing.
+    pub(crate) fn own(&mut self, process: ProcessId, mut frames: Box<[Frame]>, stop: Stop) -> Box<[Frame]> {
+        let is_lost = matches!(stop, Stop::NoMapping | Stop::Gone);
+        let count = frames.len() - usize::from(is_lost && !frames.is_empty());
+        if frames[..count].iter().all(|it| it.object() != 0) {
+            return frames;
+        }
+        let number = self.generated(process);
+        for frame in frames[..count].iter_mut().filter(|it| it.object() == 0) {
+            *frame = Frame::new(number, frame.offset());
+        }
+        frames
+    }
+
+    fn generated(&mut self, process: ProcessId) -> u32 {
+        /// No device has this number.
+        const MEMORY: u64 = u64::MAX;
+        if let Some(number) = self.generated.get(&process) {
+            return *number;
+        }
+        let perf_map = self.images.get(&process).and_then(|it| PerfMap::of(it.tgid));
+        let tgid = self.images.get(&process).map_or(0, |it| it.tgid);
+        let path = format!("[code made by process {tgid}]");
+        let key = ObjectKey { dev: MEMORY, ino: self.numbers.len() as u64 };
+        let number = self.insert(key, Err(path));
+        self.perf_maps.extend(perf_map.map(|it| (number, it)));
+        self.generated.insert(process, number);
+        number
     }
 
     fn walk(&self, process: ProcessId, raw: &RawStack) -> (Vec<Frame>, Stop) {
@@ -449,6 +512,9 @@ impl Objects {
     }
 
     fn rule(&self, object: u32, offset: u32) -> Result<Rule, Stop> {
+        if object == 0 {
+            return Ok(Rule { cfa: CFA_FRAME, ..Rule::default() });
+        }
         let table = self.get(object).and_then(|it| it.table.as_ref()).ok_or(Stop::NoTable)?;
         Ok(table.lookup(offset))
     }
@@ -469,9 +535,12 @@ impl Objects {
             match self.objects.get(&number)? {
                 Ok(it) => {
                     let (path, build_id, file) = (it.path.clone(), it.build_id.clone(), it.file.clone());
-                    Some(Module { id, path, build_id, file })
+                    Some(Module { id, path, build_id, file, perf_map: None })
                 }
-                Err(path) => Some(Module { id, path: path.clone(), build_id: None, file: None }),
+                Err(path) => {
+                    let perf_map = self.perf_maps.get(&number).cloned();
+                    Some(Module { id, path: path.clone(), build_id: None, file: None, perf_map })
+                }
             }
         };
         news.into_iter().filter_map(module).collect()

@@ -169,7 +169,7 @@ impl Probes {
     ///
     /// # Errors
     /// The tracepoint, and what the kernel said.
-    pub(crate) fn attach_tracepoints(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+    pub(crate) fn attach_tracepoints(&mut self, ebpf: &mut Ebpf, with_faults: bool) -> Result<()> {
         if self.programs == Programs::Floor {
             return Ok(());
         }
@@ -181,7 +181,16 @@ impl Probes {
         }
         self.attach_tracepoint(ebpf, "new_task", "task", "task_newtask")?;
         self.attach_tracepoint(ebpf, "oom_victim", "oom", "mark_victim")?;
-        for (program, tracepoint) in [("exec", "sched_process_exec"), ("exit", "sched_process_exit")] {
+        let mut raw = vec![("exec", "sched_process_exec"), ("exit", "sched_process_exit")];
+        if with_faults {
+            self.attach_tracepoint(ebpf, "enter_madvise", "syscalls", "sys_enter_madvise")?;
+            raw.extend([
+                ("resident", "rss_stat"),
+                ("user_fault", "page_fault_user"),
+                ("kernel_fault", "page_fault_kernel"),
+            ]);
+        }
+        for (program, tracepoint) in raw {
             let probe: &mut RawTracePoint =
                 ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
             let id =
@@ -227,7 +236,10 @@ impl Probes {
                 failed += 1;
             }
         }
-        for function in &object.functions {
+        // Frees first: in a process that runs, a block whose free is not seen would look like a leak.
+        let is_free = |it: &&Function| matches!(it.role, Role::Free);
+        let (frees, others): (Vec<_>, Vec<_>) = object.functions.iter().partition(is_free);
+        for function in frees.into_iter().chain(others) {
             let mut probes = probes_of(self.programs, function).into_iter();
             match probes.try_for_each(|it| self.attach_uprobe(ebpf, &it, &path, scope)) {
                 Ok(()) => log::debug!("probe: {}", Placed::new(object, function)),

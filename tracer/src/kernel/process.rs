@@ -72,6 +72,15 @@ fn code_mapping(map: &procfs::process::MemoryMap) -> Option<CodeMapping> {
     Some(CodeMapping { start: map.address.0, end: map.address.1, file_offset: map.offset, key, path })
 }
 
+/// Executable memory without a file, as start and end.
+pub(crate) fn generated_code(tgid: u32) -> Vec<(u64, u64)> {
+    let maps = Process::new(tgid as i32).and_then(|it| it.maps());
+    let is_code = |it: &&procfs::process::MemoryMap| {
+        it.perms.contains(MMPermissions::EXECUTE) && matches!(it.pathname, MMapPath::Anonymous)
+    };
+    maps.map(|it| it.iter().filter(is_code).map(|it| it.address).collect()).unwrap_or_default()
+}
+
 /// Where the heap segment ends, if there is one.
 pub(crate) fn break_end(tgid: u32) -> Option<u64> {
     let maps = Process::new(tgid as i32).ok()?.maps().ok()?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tracer_ebpf::{
     mapping::Mapped,
     record::{Frame, MAX_FRAMES, RawStack},
-    unwind::{Regs, Rule, Stop, step},
+    unwind::{Regs, Rule, Stop, frameless, step},
 };
 
 /// The executable mappings of one process, by start address.
@@ -39,7 +39,12 @@ pub(crate) fn finish(
         };
         let offset = address.wrapping_add(mapped.file_delta);
         frames.push(Frame::new(mapped.object, offset));
-        let next = rule(mapped.object, offset as u32).and_then(|rule| step(regs, rule, read));
+        let code = mapped.start..mapped.end;
+        let next =
+            rule(mapped.object, offset as u32).and_then(|rule| match frameless(regs, rule, code, read) {
+                Some(caller) => Ok(caller),
+                None => step(regs, rule, read),
+            });
         match next {
             Ok(caller) => regs = caller,
             Err(stop) => return (frames, stop),

@@ -1,8 +1,8 @@
 //! Bytes from the ring to [`Event`]s, and the few records that the kernel room handles itself.
 
 use tracer_ebpf::record::{
-    self, Alloc, Break, EmptyCache, Exec, Exit, Fork, Free, Head, Kind, Map, Mapping, NESTED,
-    NOTHING_INHERITED, RawStack, Realloc, Remap, Stack, Unmap,
+    self, Alloc, Break, Discard, EmptyCache, Exec, Exit, Fork, Free, Head, Kind, MAYBE_LARGE, Map, Mapping,
+    NESTED, NOTHING_INHERITED, RawStack, Realloc, Remap, Stack, Touch, Unmap,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -15,12 +15,15 @@ use crate::{
 pub(crate) enum Decoded<'bytes> {
     Event(Event),
     Stack {
+        process: ProcessId,
         key: StackKey,
         stop: Stop,
         frames: &'bytes [u64],
     },
     RawStack(&'bytes RawStack),
     Mapping(&'bytes Mapping),
+    /// A touch of a page that may be larger than the event says.
+    LargeTouch(Event),
     Path(&'bytes record::Path),
     /// `parent` is not if nobody knows it.
     Fork {
@@ -78,6 +81,20 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
             let stack = StackKey(stack);
             Event::Remap { process, time_ns, old_address, old_size_bytes, address, size_bytes, stack, nested }
         }
+        Kind::Touch => {
+            let Touch { address, every, stack, .. } = *record(bytes)?;
+            let page_bytes = super::pages::PAGE_BYTES;
+            let stack = StackKey(stack);
+            let event = Event::Touch { process, time_ns, address, page_bytes, every, stack };
+            if head.flags & MAYBE_LARGE != 0 {
+                return Some(Decoded::LargeTouch(event));
+            }
+            event
+        }
+        Kind::Discard => {
+            let Discard { address, size_bytes, .. } = *record(bytes)?;
+            Event::Discard { process, time_ns, address, size_bytes }
+        }
         Kind::Break => {
             let Break { end, stack, .. } = *record(bytes)?;
             Event::Break { process, time_ns, end, stack: StackKey(stack), nested }
@@ -94,7 +111,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
             let (&id, &counts) = (words.get(2)?, words.get(3)?);
             let (count, stop) = (counts as u32 as usize, (counts >> 32) as u32);
             let frames = words.get(header..header + count)?;
-            return Some(Decoded::Stack { key: StackKey(id), stop: Stop::from_code(stop)?, frames });
+            return Some(Decoded::Stack { process, key: StackKey(id), stop: Stop::from_code(stop)?, frames });
         }
         Kind::RawStack => return Some(Decoded::RawStack(record(bytes)?)),
         Kind::Mapping => return Some(Decoded::Mapping(record(bytes)?)),
@@ -121,7 +138,7 @@ fn record<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8]) -> Option<&T> {
 }
 
 fn kind(code: u16) -> Option<Kind> {
-    const KINDS: [Kind; 17] = [
+    const KINDS: [Kind; 19] = [
         Kind::Stack,
         Kind::RawStack,
         Kind::Alloc,
@@ -139,6 +156,8 @@ fn kind(code: u16) -> Option<Kind> {
         Kind::EmptyCache,
         Kind::Path,
         Kind::Leave,
+        Kind::Touch,
+        Kind::Discard,
     ];
     KINDS.into_iter().find(|it| *it as u16 == code)
 }
@@ -173,7 +192,7 @@ mod tests {
         let mut record = Stack { head: head(Kind::Stack), id: 3, count: 2, stop: 0, frames: [0; 127] };
         record.frames[..2].copy_from_slice(&[8, 9]);
         let sent = &record.as_bytes()[..32 + 16];
-        let Some(Decoded::Stack { key, stop, frames }) = decode(sent) else { panic!("a stack") };
+        let Some(Decoded::Stack { key, stop, frames, .. }) = decode(sent) else { panic!("a stack") };
         assert_eq!((key, stop, frames), (StackKey(3), Stop::Complete, &[8, 9][..]));
         assert!(decode(&sent[..32 + 8]).is_none(), "a frame is missing");
     }

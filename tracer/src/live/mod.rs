@@ -9,8 +9,15 @@ mod recorder;
 mod saving;
 mod screen;
 mod sink;
+mod suspicion;
+mod tiers;
 
-use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::{
@@ -19,18 +26,18 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
-use self::progress::Progress;
 pub use self::{
     onlooker::{Ends, Onlooker, Style},
     recorder::{About, Recorder},
     saving::Saving,
     sink::Sink,
 };
+use self::{progress::Progress, tiers::Tiers};
 use crate::{
     event::{Event, ProcessId},
     heap::Heap,
     interval::{How, Interval},
-    kernel::{self, Kernel, Launched, process},
+    kernel::{self, Kernel, Launched, Tier, accounting, process},
 };
 
 /// How a run goes on and ends.
@@ -40,6 +47,7 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Say on standard error how it goes.
     pub progress: bool,
+    pub tier: Tier,
 }
 
 /// What whoever looks on may ask of a run.
@@ -95,6 +103,10 @@ pub struct Run {
     launched: Option<Launched>,
     /// Traced processes that have not ended.
     alive: BTreeMap<ProcessId, u32>,
+    /// Their control groups.
+    groups: HashMap<ProcessId, String>,
+    /// Which of them grow.
+    tiers: Tiers,
 }
 
 impl Run {
@@ -103,7 +115,15 @@ impl Run {
         kernel::run_first();
         let now_ns = kernel::now_ns();
         let heap = Heap::new(now_ns);
-        let mut run = Self { kernel, heap, recorder, launched, alive: BTreeMap::new() };
+        let mut run = Self {
+            kernel,
+            heap,
+            recorder,
+            launched,
+            alive: BTreeMap::new(),
+            groups: HashMap::new(),
+            tiers: Tiers::default(),
+        };
         run.begin(now_ns);
         run
     }
@@ -136,7 +156,7 @@ impl Run {
         match &mut self.launched {
             Some(launched) => launched.open_gate()?,
             // What it held before is known from here on.
-            None => self.take_interval()?,
+            None => drop(self.take_interval()?),
         }
         let ending = loop {
             tokio::select! {
@@ -144,14 +164,18 @@ impl Run {
                 () = sleep_until(end) => break Ending::Duration,
                 _ = signals.interrupt.recv() => break Ending::Signal,
                 _ = signals.terminate.recv() => break Ending::Signal,
-                _ = signals.snapshot.recv() => self.take_interval()?,
+                _ = signals.snapshot.recv() => drop(self.take_interval()?),
                 _ = signals.mark.recv() => self.mark()?,
                 Some(request) = requests.recv() => match request {
                     Request::Mark => self.mark()?,
                     Request::Quit => break Ending::Quit,
                 },
                 _ = interval.tick() => {
-                    self.take_interval()?;
+                    let rss_bytes = self.take_interval()?;
+                    if options.tier == Tier::Auto {
+                        let Self { tiers, alive, kernel, recorder, .. } = &mut self;
+                        tiers.judge(kernel::now_ns(), &rss_bytes, alive, kernel, recorder)?;
+                    }
                     self.forget_vanished();
                     self.kernel.look_for_more();
                     self.begin(kernel::now_ns());
@@ -196,20 +220,29 @@ impl Run {
         count
     }
 
-    fn take_interval(&mut self) -> Result<()> {
+    /// Returns the resident bytes of those that live.
+    fn take_interval(&mut self) -> Result<HashMap<ProcessId, u64>> {
         self.drain();
         let mut interval: Interval = self.heap.interval(kernel::now_ns());
         for (loss, count) in self.kernel.losses().iter() {
             interval.losses.add(loss, count);
         }
-        let rss =
+        let rss: HashMap<ProcessId, u64> =
             self.alive.iter().filter_map(|(id, tgid)| Some((*id, process::rss_bytes(*tgid)?))).collect();
         self.recorder.modules(self.kernel.new_modules())?;
-        self.recorder.descriptions(self.kernel.take_descriptions())?;
+        let descriptions = self.kernel.take_descriptions();
+        for (process, description) in &descriptions {
+            self.groups.extend(description.cgroup.clone().map(|it| (*process, it)));
+        }
+        self.recorder.descriptions(descriptions)?;
         for (process, allocators) in self.kernel.new_allocators() {
             self.recorder.allocators(process, allocators);
         }
-        self.recorder.interval(interval, rss)
+        self.groups.retain(|process, _| self.alive.contains_key(process));
+        let groups: BTreeSet<&String> = self.groups.values().collect();
+        let groups = groups.into_iter().filter_map(|it| accounting::sample(it)).collect();
+        self.recorder.interval(interval, rss.clone(), groups)?;
+        Ok(rss)
     }
 
     /// A point in time that the user wants to find again.

@@ -16,11 +16,14 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::Sink;
 use crate::{
-    capture::{self, EndRow, Epoch, FrameRow, Header, MarkRow, ModuleRow, OomRow, ProcessRow, Row, StackRow},
+    capture::{
+        self, CgroupSample, EndRow, Epoch, FrameRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow,
+        ProcessRow, Row, StackRow, TierRow,
+    },
     event::{Frame, ObjectId, ProcessId},
     interval::{Interval, ProcessState, StackFrames},
-    kernel::{Module, process::Description},
-    symbol::NameTable,
+    kernel::{Module, PerfMap, Tier, process::Description},
+    symbol::{NameTable, PerfMapNames},
 };
 
 /// What the header says.
@@ -29,6 +32,7 @@ pub struct About {
     pub started: String,
     pub target: String,
     pub interval: Duration,
+    pub tier: Tier,
     /// The zero of the capture's times.
     pub started_ns: u64,
     /// Names of the functions of the user's own pools.
@@ -42,7 +46,8 @@ enum Message {
     Modules(Vec<Module>),
     Descriptions(Vec<(ProcessId, Description)>),
     Allocators(ProcessId, Vec<String>),
-    Interval(Box<Interval>, HashMap<ProcessId, u64>),
+    Interval(Box<Interval>, HashMap<ProcessId, u64>, Vec<CgroupSample>),
+    Tier(TierRow),
     Mark(f64),
     Oom(ProcessId, u64),
     End(EndRow),
@@ -68,7 +73,7 @@ impl About {
             kernel: system.release().to_string_lossy().into_owned(),
             interval_s: self.interval.as_secs_f64(),
             target: self.target.clone(),
-            tier: String::new(),
+            tier: self.tier.name().to_owned(),
         }
     }
 }
@@ -111,9 +116,20 @@ impl Recorder {
         self.tell(Message::Oom(process, time_ns));
     }
 
-    /// An interval, with the resident bytes of the processes that live.
-    pub fn interval(&mut self, interval: Interval, rss_bytes: HashMap<ProcessId, u64>) -> Result<()> {
-        self.send(Message::Interval(Box::new(interval), rss_bytes))
+    /// An interval, with the resident bytes of the processes that live, and what is accounted to their groups.
+    pub fn interval(
+        &mut self,
+        interval: Interval,
+        rss_bytes: HashMap<ProcessId, u64>,
+        cgroups: Vec<CgroupSample>,
+    ) -> Result<()> {
+        self.send(Message::Interval(Box::new(interval), rss_bytes, cgroups))
+    }
+
+    /// A process is traced in another way from now on, or is not, for a reason.
+    pub fn tier(&mut self, process: ProcessId, time_ns: u64, tier: Tier, reason: String) -> Result<()> {
+        let t_s = self.epoch.seconds(time_ns);
+        self.send(Message::Tier(TierRow { t_s, process: process.0, tier: tier.name().to_owned(), reason }))
     }
 
     pub fn mark(&mut self, time_ns: u64) -> Result<()> {
@@ -161,7 +177,14 @@ struct Work<S> {
     processes: HashMap<ProcessId, ProcessRow>,
     /// Names of frames that were met; many stacks share most of them.
     functions: HashMap<Frame, Option<Arc<str>>>,
+    /// Names of code that was made at run time, by module.
+    generated: HashMap<u32, PerfMapNames>,
+    /// Stacks with such code that has no name yet: its compiler may not have written it down.
+    unnamed: Vec<StackFrames>,
 }
+
+/// Stacks that may wait for names.
+const MAX_UNNAMED: usize = 1 << 14;
 
 impl<S: Sink> Work<S> {
     fn new(sink: S, epoch: Epoch) -> Self {
@@ -174,6 +197,8 @@ impl<S: Sink> Work<S> {
             allocators: HashMap::new(),
             processes: HashMap::new(),
             functions: HashMap::new(),
+            generated: HashMap::new(),
+            unnamed: Vec::new(),
         }
     }
 
@@ -185,7 +210,13 @@ impl<S: Sink> Work<S> {
                 Message::Allocators(process, allocators) => {
                     self.allocators.insert(process, allocators);
                 }
-                Message::Interval(interval, rss_bytes) => self.interval(&interval, &rss_bytes)?,
+                Message::Interval(interval, rss_bytes, cgroups) => {
+                    self.interval(&interval, &rss_bytes, cgroups)?;
+                }
+                Message::Tier(tier) => {
+                    self.sink.row(Row::Tier(tier))?;
+                    self.sink.flush()?;
+                }
                 Message::Mark(t_s) => {
                     self.sink.row(Row::Mark(MarkRow { t_s, label: String::new() }))?;
                     self.sink.flush()?;
@@ -206,13 +237,22 @@ impl<S: Sink> Work<S> {
     fn module(&mut self, module: Module) -> io::Result<()> {
         let ObjectId(id) = module.id;
         let row = ModuleRow { id, path: module.path.clone(), build_id: module.build_id.clone() };
+        if let Some(PerfMap { path, owner }) = module.perf_map.clone() {
+            self.generated.insert(id, PerfMapNames::new(path, owner));
+        }
         self.modules.insert(id, module);
         self.sink.row(Row::Module(row))
     }
 
     /// One flush: everything that the interval refers to, then the interval.
-    fn interval(&mut self, interval: &Interval, rss_bytes: &HashMap<ProcessId, u64>) -> io::Result<()> {
+    fn interval(
+        &mut self,
+        interval: &Interval,
+        rss_bytes: &HashMap<ProcessId, u64>,
+        cgroups: Vec<CgroupSample>,
+    ) -> io::Result<()> {
         self.find_names(&interval.stacks);
+        self.name_generated(&interval.stacks)?;
         for stack in &interval.stacks {
             self.sink.row(Row::Stack(self.stack_row(stack)))?;
         }
@@ -220,7 +260,7 @@ impl<S: Sink> Work<S> {
             self.process(state)?;
         }
         let row = self.epoch.interval_row(interval, |it| rss_bytes.get(&it).copied());
-        self.sink.row(Row::Interval(row))?;
+        self.sink.row(Row::Interval(IntervalRow { cgroups, ..row }))?;
         self.sink.flush()
     }
 
@@ -264,6 +304,42 @@ impl<S: Sink> Work<S> {
                 self.functions.insert(Frame::new(id, offset), name.map(Arc::from));
             }
         }
+    }
+
+    /// Names code that was made at run time, as far as its compiler has told: what was written without names before is
+    /// written again with them.
+    fn name_generated(&mut self, stacks: &[StackFrames]) -> io::Result<()> {
+        let mut waiting = std::mem::take(&mut self.unnamed);
+        let old = waiting.len();
+        let is_generated = |it: &Frame| self.generated.contains_key(&it.object());
+        let fresh = stacks.iter().filter(|it| it.frames.iter().any(is_generated)).cloned();
+        waiting.extend(fresh.take(MAX_UNNAMED - old));
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        for names in self.generated.values_mut() {
+            names.refresh();
+        }
+        for (at, stack) in waiting.into_iter().enumerate() {
+            let (mut found, mut left) = (false, false);
+            for frame in stack.frames.iter() {
+                let Some(names) = self.generated.get(&frame.object()) else { continue };
+                if self.functions.get(frame).is_some_and(Option::is_some) {
+                    continue;
+                }
+                let name = names.function(frame.offset());
+                (found, left) = (found || name.is_some(), left || name.is_none());
+                self.functions.insert(*frame, name);
+            }
+            // Those of this interval are written next.
+            if found && at < old {
+                self.sink.row(Row::Stack(self.stack_row(&stack)))?;
+            }
+            if left {
+                self.unnamed.push(stack);
+            }
+        }
+        Ok(())
     }
 
     fn stack_row(&self, stack: &StackFrames) -> StackRow {

@@ -159,7 +159,7 @@ fn sum(sites: Vec<Site>) -> Site {
     });
     let sum = sites.reduce(|mut sum, site| {
         sum.live += site.live;
-        sum.live_error += site.live_error;
+        sum.live_error = sum.error_with(&site);
         sum.allocated += site.allocated;
         sum.freed += site.freed;
         sum.oldest_s = match (sum.oldest_s, site.oldest_s) {

@@ -18,7 +18,7 @@ pub(crate) use self::tests::recording as sample_recording;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub(crate) use self::difference::source_name;
 pub use self::{
@@ -27,7 +27,7 @@ pub use self::{
     history::{Birth, Held},
     judge::{MIN_POINTS, Verdict, growth_bytes_per_s},
     process::{Account, Outlook, Process},
-    site::Site,
+    site::{Resident, Site},
     stacks::{Frame, FrameId, Stacks, is_library},
     summary::{Control, Summary},
 };
@@ -101,8 +101,10 @@ pub struct Query {
     pub pids: Vec<u32>,
     /// Which processes are looked at as one.
     pub by: By,
-    /// `heap` or `mmap`; `None`: both.
+    /// `heap`, `mmap` or `resident`; `None`: heap and mappings, or what is resident if the heap was not traced.
     pub kind: Option<String>,
+    /// Without a kind: all, though resident memory lies inside of the others and must not be added to them.
+    pub overlapping: bool,
     /// Only what has been live for this long at the end.
     pub older_s: Option<f64>,
     /// Bounds of a site's live bytes.
@@ -171,7 +173,8 @@ impl Profile {
         }
         self.groups = grouping.groups;
         let wanted_sites = sites.len();
-        sites.retain(|it| query.admits(it));
+        let is_default = default_kinds(recording);
+        sites.retain(|it| query.admits(it, &is_default));
         self.other_sites += wanted_sites - sites.len();
         sort(&mut sites, query.sort);
         self.suspects = suspects(&sites);
@@ -208,8 +211,19 @@ impl Profile {
 
     /// (live, allocated, freed) of all sites.
     pub fn totals(&self) -> (Cost, Cost, Cost) {
-        let sum = |part: fn(&Site) -> Cost| self.sites.iter().map(part).sum();
+        let sum = |part: fn(&Site) -> Cost| self.disjoint().map(part).sum();
         (sum(|it| it.live), sum(|it| it.allocated), sum(|it| it.freed))
+    }
+
+    /// The sites whose bytes may be added up: resident memory lies inside of heap and mappings.
+    fn disjoint(&self) -> impl Iterator<Item = &Site> {
+        let is_all_resident = self.sites.iter().all(Site::is_resident);
+        self.sites.iter().filter(move |it| is_all_resident || !it.is_resident())
+    }
+
+    /// What of the resident memory is known by samples, and how far it may be off.
+    pub fn resident(&self) -> Resident {
+        Resident::of(self.sites.iter())
     }
 
     pub fn unknown_frees(&self) -> u64 {
@@ -246,7 +260,9 @@ impl Profile {
 
     /// By how much the live bytes of all sites may be wrong.
     pub fn live_error(&self) -> Cost {
-        self.sites.iter().map(|it| it.live_error).sum()
+        let exact: Cost = self.disjoint().filter(|it| !it.is_resident()).map(|it| it.live_error).sum();
+        let sampled = Resident::of(self.disjoint()).error_bytes;
+        Cost { bytes: exact.bytes + sampled, ..exact }
     }
 }
 
@@ -286,17 +302,27 @@ fn processes(
 }
 
 impl Query {
-    fn admits(&self, site: &Site) -> bool {
+    fn admits(&self, site: &Site, is_default: impl Fn(&Site) -> bool) -> bool {
         let bytes = site.live.bytes.max(0) as u64;
-        self.kind.as_ref().is_none_or(|it| **it == *site.kind)
+        self.kind.as_ref().map_or(self.overlapping || is_default(site), |it| **it == *site.kind)
             && self.min_bytes.is_none_or(|it| bytes >= it)
             && self.max_bytes.is_none_or(|it| bytes <= it)
             && (self.older_s.is_none() || bytes > 0)
     }
 }
 
+/// Which sites are meant where no kind is asked for: those that can be added up, and say most.
+fn default_kinds(recording: &Recording) -> impl Fn(&Site) -> bool {
+    let has_resident = recording.sites.values().any(|it| &*it.kind == "resident");
+    let wants_resident = recording.header.is_growth() && has_resident;
+    move |it| it.is_resident() == wants_resident
+}
+
 fn suspects(sites: &[Site]) -> Vec<usize> {
-    let is_suspect = |place: &usize| sites[*place].is_growing() && &*sites[*place].kind == "heap";
+    // Of a process whose heap is traced, its blocks say more than its pages.
+    let traced: FxHashSet<u32> = sites.iter().filter(|it| &*it.kind == "heap").map(|it| it.process).collect();
+    let is_primary = |it: &Site| &*it.kind == "heap" || it.is_resident() && !traced.contains(&it.process);
+    let is_suspect = |place: &usize| sites[*place].is_growing() && is_primary(&sites[*place]);
     let mut places: Vec<usize> = (0..sites.len()).filter(is_suspect).collect();
     let rate = |place: usize| sites[place].growth_bytes_per_s;
     places.sort_by(|a, b| rate(*b).total_cmp(&rate(*a)));

@@ -1,6 +1,6 @@
 //! A traced process: where its resident memory went, and what that looks like.
 
-use super::{Site, group, window::Window};
+use super::{Resident, Site, group, window::Window};
 use crate::{
     capture::{ProcessRow, Recording, Sample},
     cost::Cost,
@@ -21,7 +21,8 @@ pub struct Process {
     /// `None` without two samples of its RSS.
     pub account: Option<Account>,
     pub outlook: Outlook,
-    /// Heap blocks of the window; of a process that has ended, what it held then.
+    /// Heap blocks of the window, or what it touched if its heap is not traced; of a process that has ended, what it held
+    /// then.
     pub live: Cost,
     pub allocated: Cost,
     /// The process's own mappings.
@@ -33,7 +34,8 @@ pub struct Process {
     pub is_gone: bool,
 }
 
-/// Where the change of the resident bytes went. `live + mapped + retained + rest` is the change.
+/// Where the change of the resident bytes went. `live + mapped + retained + resident + rest`
+/// is the change; where pages were looked at, the first three are nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Resident when the window began: made before it, and not attributed. 0 for a process that was traced from
@@ -47,6 +49,9 @@ pub struct Account {
     /// What the allocator got from the kernel beyond the live blocks: free, cached or its own. Negative: blocks
     /// found room in what it had before.
     pub retained_bytes: i64,
+    /// Touched, and resident still, by samples; and two standard errors of that.
+    pub resident_bytes: i64,
+    pub resident_error_bytes: i64,
     /// Program files, stacks, memory from before that was touched now. Negative: allocated, but not resident.
     pub rest_bytes: i64,
 }
@@ -101,7 +106,8 @@ impl Process {
         let rss = || inside.iter().filter_map(|it| it.rss_bytes);
         let start = before.last().copied().unwrap_or_default();
         let last = inside.last().copied().unwrap_or_default();
-        let of_heap = || own.iter().filter(|it| &*it.kind == "heap");
+        let holder = holder(own);
+        let of_heap = || own.iter().filter(|it| &*it.kind == holder);
         // A child of one that is traced, and not one that was there when the tracing began.
         let is_child = row.parent.is_some() && row.began_s > 0.0;
         let began_with_us = window.from.is_none() && (is_child || recording.header.is_launch());
@@ -136,6 +142,18 @@ impl Account {
         };
         let (live_bytes, mapped_bytes) = (sum("heap"), sum("mmap"));
         let change_bytes = rss_last_bytes - before_bytes;
+        let resident = || sites.iter().copied().filter(|it| it.is_resident());
+        if resident().next().is_some() {
+            let resident_bytes = resident().map(|it| it.change.bytes).sum();
+            return Self {
+                before_bytes,
+                change_bytes,
+                resident_bytes,
+                resident_error_bytes: Resident::of(resident()).error_bytes,
+                rest_bytes: change_bytes - resident_bytes,
+                ..Self::default()
+            };
+        }
         let retained_bytes = arena_bytes - live_bytes;
         Self {
             before_bytes,
@@ -143,9 +161,17 @@ impl Account {
             live_bytes,
             mapped_bytes,
             retained_bytes,
+            resident_bytes: 0,
+            resident_error_bytes: 0,
             rest_bytes: change_bytes - live_bytes - mapped_bytes - retained_bytes,
         }
     }
+}
+
+/// The kind of sites that says who holds a process's memory: its pages, if its heap is not traced.
+fn holder(sites: &[&Site]) -> &'static str {
+    let has = |kind: &str| sites.iter().any(|it| &*it.kind == kind);
+    if has("resident") && !has("heap") { "resident" } else { "heap" }
 }
 
 /// Intervals without which nothing is said.
@@ -162,24 +188,31 @@ fn outlook(
     // By the slope: the last moment may have been a high one.
     let grown = |it: &Site| it.change.bytes.min((it.growth_bytes_per_s * span_s) as i64).max(0);
     let growing = |kind: &'static str| sites.iter().filter(move |it| it.is_growing() && &*it.kind == kind);
-    let grown_bytes: i64 = growing("heap").map(|it| grown(it)).sum();
-    let mapped_bytes: i64 = growing("mmap").map(|it| grown(it)).sum();
+    let holder = holder(sites);
+    // What is resident of the mappings, and of what the allocator keeps, is in the pages.
+    let has_pages = sites.iter().any(|it| it.is_resident());
+    let grown_bytes: i64 = growing(holder).map(|it| grown(it)).sum();
+    let mapped_bytes: i64 = growing("mmap").filter(|_| !has_pages).map(|it| grown(it)).sum();
     // What is kept beyond the blocks can be resident only as far as RSS reaches.
     let held_bytes = account.change_bytes.max(0);
-    let retained_bytes = mostly_retained_bytes(samples, start, account.mapped_bytes).min(held_bytes);
+    let retained_bytes = if has_pages {
+        0
+    } else {
+        mostly_retained_bytes(samples, start, account.mapped_bytes).min(held_bytes)
+    };
     let shows_bytes = ((account.before_bytes + held_bytes) / SHOWS_SHARE).max(SHOWS_BYTES);
     let shows = |bytes: i64| bytes >= shows_bytes;
     // The larger part of what happened, first the one that can be acted on.
     let is_most = |bytes: i64| shows(bytes) && bytes * 2 >= held_bytes;
     if is_most(grown_bytes) {
-        Outlook::Growing { sites: growing("heap").count(), change_bytes: grown_bytes }
+        Outlook::Growing { sites: growing(holder).count(), change_bytes: grown_bytes }
     } else if is_most(retained_bytes) {
         Outlook::Fragmented { retained_bytes, live_bytes: account.live_bytes }
     } else if is_most(mapped_bytes.min(held_bytes)) {
         Outlook::Mapping { change_bytes: mapped_bytes }
     } else if shows(grown_bytes) {
-        Outlook::Growing { sites: growing("heap").count(), change_bytes: grown_bytes }
-    } else if shows(account.live_bytes.min(held_bytes)) {
+        Outlook::Growing { sites: growing(holder).count(), change_bytes: grown_bytes }
+    } else if shows((account.live_bytes + account.resident_bytes).min(held_bytes)) {
         Outlook::Settled { change_bytes: held_bytes }
     } else if is_most(account.rest_bytes) && account.before_bytes > 0 {
         Outlook::Elsewhere { change_bytes: account.rest_bytes }

@@ -31,7 +31,8 @@ pub struct Site {
     pub via: Arc<str>,
     /// What is live of what was allocated in the window.
     pub live: Cost,
-    /// How much more or less of it may be live; zero where cohorts and counters tell exactly.
+    /// How much more or less of it may be live; zero where cohorts and counters tell exactly. Of sampled sites: two
+    /// standard errors, and their blocks are samples.
     pub live_error: Cost,
     /// In the window.
     pub allocated: Cost,
@@ -62,6 +63,25 @@ pub struct Site {
     pub births: Vec<Birth>,
 }
 
+/// Resident memory that samples of page faults account for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    pub live: Cost,
+    /// Two standard errors: samples err independently of each other.
+    pub error_bytes: i64,
+}
+
+impl Resident {
+    pub(super) fn of<'a>(sites: impl Iterator<Item = &'a Site>) -> Self {
+        let (mut live, mut squares) = (Cost::default(), 0.0);
+        for site in sites.filter(|it| it.is_resident()) {
+            live += site.live;
+            squares += (site.live_error.bytes as f64).powi(2);
+        }
+        Self { live, error_bytes: squares.sqrt().ceil() as i64 }
+    }
+}
+
 /// All sites that had been seen by the window's end.
 pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Vec<Site> {
     let steps = steps(window);
@@ -74,6 +94,7 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
         .filter(|(_, it)| it.points.first().is_some_and(|first| first.interval <= window.to));
     let site = |(&id, history): (&u32, &SiteHistory)| {
         let (from, to) = (window.from.map(|it| history.at(it)).unwrap_or_default(), history.at(window.to));
+        let at = history.at(window.at);
         let survivors = window::survivors(history, window, &recording.times_s);
         let allocated = to.allocated - from.allocated;
         let live = history.along(&steps, |it| it.live().bytes);
@@ -90,7 +111,7 @@ pub(super) fn sites(recording: &Recording, window: &Window, query: &Query) -> Ve
             kind: Arc::clone(&history.kind),
             via: Arc::clone(&history.via),
             live: survivors.live,
-            live_error: survivors.error,
+            live_error: Cost { bytes: survivors.error.bytes + at.live_error_bytes, ..survivors.error },
             allocated,
             freed: allocated - survivors.live,
             change: to.live() - from.live(),
@@ -150,6 +171,21 @@ fn oldest(cohorts: &[CohortRow], from_s: f64, at_s: f64) -> Option<f64> {
 impl Site {
     pub fn is_growing(&self) -> bool {
         matches!(self.verdict, Verdict::Growing { .. })
+    }
+
+    /// That of this one and another together: samples err independently of each other.
+    pub(super) fn error_with(&self, other: &Self) -> Cost {
+        let sum = self.live_error + other.live_error;
+        if self.is_resident() {
+            let bytes = (self.live_error.bytes as f64).hypot(other.live_error.bytes as f64).ceil() as i64;
+            return Cost { bytes, ..sum };
+        }
+        sum
+    }
+
+    /// It is known by samples, and lies inside of others.
+    pub fn is_resident(&self) -> bool {
+        &*self.kind == "resident"
     }
 
     pub fn is_complete(&self) -> bool {

@@ -59,6 +59,7 @@ fn interval(second: i64) -> IntervalRow {
         freed_blocks: second,
         peak_bytes: second * 100,
         reused_bytes: 0,
+        live_error_bytes: 0,
         cohorts: (0..second).map(|it| cohort(it as f64, 100, 2)).collect(),
     };
     let cache = SiteRow {

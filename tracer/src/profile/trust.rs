@@ -23,7 +23,7 @@ pub enum Grade {
 }
 
 /// Losses after which bytes are wrong, as opposed to names or stacks.
-const COUNTED: [Loss; 11] = [
+const COUNTED: [Loss; 12] = [
     Loss::LostEvents,
     Loss::ThreadsFull,
     Loss::ProcessesFull,
@@ -35,6 +35,7 @@ const COUNTED: [Loss; 11] = [
     Loss::LateProbes,
     Loss::LateProcesses,
     Loss::MalformedRecords,
+    Loss::UnsizedPages,
 ];
 
 impl Grade {

@@ -129,7 +129,7 @@ mod tests {
             allocated: bytes(10 * (i64::from(it) + 1)),
             freed: bytes(if it == 7 { freed } else { 0 }),
             peak_bytes: 0,
-            reused_bytes: 0,
+            ..Point::default()
         };
         let cohort = |&(from_s, to_s, bytes)| CohortRow { from_s, to_s, bytes, blocks: 0 };
         SiteHistory {

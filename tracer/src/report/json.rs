@@ -69,7 +69,8 @@ struct SiteJson<'a> {
     via: &'a str,
     live_bytes: i64,
     live_blocks: i64,
-    /// By how much more or less the two above may be; 0 but for windows and ages.
+    /// By how much more or less the two above may be; 0 but for windows and ages, and for the kind `resident`, whose
+    /// bytes are an estimate: two standard errors. Its blocks are samples.
     live_error_bytes: i64,
     live_error_blocks: i64,
     allocated_bytes: i64,
@@ -128,6 +129,9 @@ fn totals(profile: &Profile) -> Value {
         "unknown_frees": profile.unknown_frees(),
         "live_error_bytes": profile.live_error().bytes,
         "live_error_blocks": profile.live_error().blocks,
+        "resident_bytes": profile.resident().live.bytes,
+        "resident_samples": profile.resident().live.blocks,
+        "resident_error_bytes": profile.resident().error_bytes,
         "ended_bytes": profile.ended.bytes,
         "ended_blocks": profile.ended.blocks,
     })

@@ -23,6 +23,9 @@ pub(super) const TOP: usize = 10;
 /// Direct mappings are address space, not memory in use; a few are enough.
 const TOP_MAPPINGS: usize = 3;
 
+/// Sites of resident memory that are shown beside those of a traced heap.
+const TOP_RESIDENT: usize = 3;
+
 /// Frames of one stack that are shown. JSON has all of them.
 const MAX_FRAMES: usize = 32;
 
@@ -47,16 +50,21 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
         profile.sites.iter().filter(|it| &*it.kind == "heap" && it.live.bytes > 0).collect();
     let mappings: Vec<&Site> =
         profile.sites.iter().filter(|it| &*it.kind == "mmap" && it.live.bytes > 0).collect();
+    let resident: Vec<&Site> =
+        profile.sites.iter().filter(|it| it.is_resident() && it.live.bytes > 0).collect();
     if profile.timeline.is_empty() && !profile.complete {
         writeln!(out, "\nThe recording was cut off before its first interval: it says nothing.")?;
     } else if profile.sites.is_empty() && profile.other_sites > 0 {
         writeln!(out, "\nNone of {} sites is what was asked for.", units::count(profile.other_sites as i64))?;
     } else if profile.sites.is_empty() {
         writeln!(out, "\nNo allocation was seen: the traced processes did not call the allocator.")?;
-    } else if heap.is_empty() && mappings.is_empty() {
+    } else if heap.is_empty() && mappings.is_empty() && resident.is_empty() {
         writeln!(out, "\nNothing is held: every block that was allocated has been freed again.")?;
     }
     section(profile, "Heap: who holds the memory", &heap, top, out)?;
+    let top_resident = if heap.is_empty() { top } else { options.top.unwrap_or(TOP_RESIDENT) };
+    let title = "Resident: who touched the memory that is in use (sampled)";
+    section(profile, title, &resident, top_resident, out)?;
     let top_mappings = options.top.unwrap_or(TOP_MAPPINGS);
     section(profile, "Direct mappings (address space, in use or not)", &mappings, top_mappings, out)
 }
@@ -93,13 +101,26 @@ fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
     let cost = |it: Cost| format!("{} in {} blocks", units::bytes(it.bytes), units::count(it.blocks));
     let (live, allocated, freed) =
         (sum("heap", |it| it.live), sum("heap", |it| it.allocated), sum("heap", |it| it.freed));
+    let resident = profile.resident();
+    if resident.live.blocks > 0 {
+        writeln!(
+            out,
+            "resident {} ± {} touched since tracing began, by {} samples (± is two standard errors)",
+            units::bytes(resident.live.bytes),
+            units::bytes(resident.error_bytes),
+            units::count(resident.live.blocks)
+        )?;
+    }
+    if allocated == Cost::default() && resident.live.blocks > 0 {
+        return mapped(sum("mmap", |it| it.live), out);
+    }
     writeln!(out, "live     {}   (allocated {}, freed {})", cost(live), cost(allocated), cost(freed))?;
     let ended: Cost = profile.processes.iter().filter(|it| it.is_gone).map(|it| it.live).sum();
     if ended.blocks > 0 && profile.processes.len() > 1 {
         let how = if profile.by == By::Process { "counted here" } else { "freed then, and not counted" };
         writeln!(out, "         {} were held by processes when they ended: {how}", cost(ended))?;
     }
-    let error = profile.live_error();
+    let error: Cost = profile.sites.iter().filter(|it| !it.is_resident()).map(|it| it.live_error).sum();
     if error != Cost::default() {
         writeln!(
             out,
@@ -108,9 +129,12 @@ fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
             units::count(error.blocks)
         )?;
     }
-    let mapped = sum("mmap", |it| it.live);
-    if mapped.blocks > 0 {
-        writeln!(out, "mapped   {}", cost(mapped))?;
+    mapped(sum("mmap", |it| it.live), out)
+}
+
+fn mapped(cost: Cost, out: &mut dyn Write) -> io::Result<()> {
+    if cost.blocks > 0 {
+        writeln!(out, "mapped   {} in {} blocks", units::bytes(cost.bytes), units::count(cost.blocks))?;
     }
     Ok(())
 }
@@ -193,7 +217,12 @@ pub(super) fn site(
     out: &mut Paper<'_>,
 ) -> io::Result<()> {
     let (bytes, share) = (units::bytes(cost.bytes), share * 100.0);
-    let blocks = if cost.blocks == 1 { "block" } else { "blocks" };
+    let blocks = match (site.is_resident(), cost.blocks) {
+        (true, 1) => "sample",
+        (true, _) => "samples",
+        (false, 1) => "block",
+        (false, _) => "blocks",
+    };
     write!(out, "\n{place:>3}. {bytes}  {share:.1} %  {} {blocks}", units::count(cost.blocks))?;
     if site.live_error.bytes > 0 && cost == site.live {
         write!(out, "  ± {}", units::bytes(site.live_error.bytes))?;

@@ -1,5 +1,7 @@
 //! What named things mean, in words for the reader.
 
+use std::borrow::Cow;
+
 use super::{escape::printable, units};
 use crate::{
     event::Loss,
@@ -39,6 +41,7 @@ pub fn explain(loss: Loss) -> &'static str {
         Loss::LateProbes => "processes that mapped an allocator not met before: its first calls are missing",
         Loss::LateProcesses => "processes that were found only after they had begun",
         Loss::MalformedRecords => "records that made no sense",
+        Loss::UnsizedPages => "samples of pages whose size the kernel did not tell, taken for small ones",
     }
 }
 
@@ -110,26 +113,38 @@ pub fn shorten(name: &str, chars: usize) -> String {
 }
 
 /// Where the change of the resident bytes went: the parts that are not nothing.
-pub fn account(account: &Account) -> impl Iterator<Item = (i64, &'static str)> {
-    let parts = [
-        (account.live_bytes, "live heap blocks, of the sites below"),
-        (account.mapped_bytes, "mapped by the program itself (address space, in use or not)"),
-        (
-            account.retained_bytes,
-            if account.retained_bytes > 0 {
-                "kept by the allocator: free, cached or its own"
-            } else {
-                "blocks that found room in what the allocator had before"
-            },
-        ),
-        (
-            account.rest_bytes,
-            if account.rest_bytes > 0 {
-                "not explained: program files, stacks, older memory that is touched now"
-            } else {
-                "allocated, but not resident"
-            },
-        ),
-    ];
+pub fn account(account: &Account) -> impl Iterator<Item = (i64, Cow<'static, str>)> {
+    let is_sampled = account.resident_error_bytes > 0 || account.resident_bytes != 0;
+    let parts: Vec<(i64, Cow<'static, str>)> = if is_sampled {
+        let error = units::bytes(account.resident_error_bytes);
+        let touched =
+            format!("± {error}  touched since, by the sites below (sampled; ± is two standard errors)");
+        let rest = "not explained: program files, shared memory, or made resident without a page fault";
+        let rest =
+            if account.rest_bytes > 0 { rest } else { "more than was sampled as gone, or within the error" };
+        vec![(account.resident_bytes, touched.into()), (account.rest_bytes, rest.into())]
+    } else {
+        let parts = [
+            (account.live_bytes, "live heap blocks, of the sites below"),
+            (account.mapped_bytes, "mapped by the program itself (address space, in use or not)"),
+            (
+                account.retained_bytes,
+                if account.retained_bytes > 0 {
+                    "kept by the allocator: free, cached or its own"
+                } else {
+                    "blocks that found room in what the allocator had before"
+                },
+            ),
+            (
+                account.rest_bytes,
+                if account.rest_bytes > 0 {
+                    "not explained: program files, stacks, older memory that is touched now"
+                } else {
+                    "allocated, but not resident"
+                },
+            ),
+        ];
+        parts.into_iter().map(|(bytes, what)| (bytes, Cow::from(what))).collect()
+    };
     parts.into_iter().filter(|(bytes, _)| *bytes != 0)
 }

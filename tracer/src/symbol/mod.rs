@@ -4,8 +4,12 @@
 //! and lines and inlined functions from DWARF for the stacks that somebody looks at.
 
 mod object;
+mod perf_map;
 
-pub use self::object::{LineTable, NameTable};
+pub use self::{
+    object::{LineTable, NameTable},
+    perf_map::PerfMapNames,
+};
 
 /// Where in the source a frame is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Rows in any order to the shortest ascending list with the same meaning.
 
+use std::ops::Range;
+
 use rustc_hash::FxHashMap;
 use tracer_ebpf::unwind::Rule;
 
@@ -42,6 +44,29 @@ impl Rows {
         let end = self.rows.get(behind).map_or(end, |(next, _)| end.min(*next));
         self.push(offset, rule);
         self.end(end);
+    }
+
+    /// `rule` holds wherever no function is in `range`, over `least_bytes` and more.
+    pub(super) fn fill_holes(&mut self, range: Range<u32>, least_bytes: u32, rule: Rule) {
+        self.rows.sort();
+        let mut hole = Some(range.start);
+        let mut holes = Vec::new();
+        for &(offset, position) in self.rows.iter().take_while(|it| it.0 < range.end) {
+            match (position, hole) {
+                (0, _) => hole = Some(offset.max(range.start)),
+                (_, Some(start)) => {
+                    holes.push((start, offset));
+                    hole = None;
+                }
+                (_, None) => {}
+            }
+        }
+        holes.extend(hole.map(|start| (start, range.end)));
+        for (start, end) in holes.into_iter().filter(|(start, end)| end.saturating_sub(*start) >= least_bytes)
+        {
+            self.push(start, rule);
+            self.end(end);
+        }
     }
 
     /// Offsets, for each the position of its rule, and the rules.
@@ -100,6 +125,21 @@ mod tests {
     fn padding_is_no_hole_but_a_hole_is() {
         check(&[(&[(0, 8)], 60), (&[(64, 16)], 70)], &[(0, 8), (64, 16), (70, 0)]);
         check(&[(&[(0, 8)], 60), (&[(96, 16)], 110)], &[(0, 8), (60, 0), (96, 16), (110, 0)]);
+    }
+
+    #[test]
+    fn holes_are_filled_if_they_are_large() {
+        let mut rows = Rows::default();
+        let rule = |cfa_offset| Rule { cfa: CFA_SP, cfa_offset, ..Rule::default() };
+        for (start, end) in [(120, 200), (200, 210), (1000, 1100)] {
+            rows.push(start, rule(8));
+            rows.end(end);
+        }
+        rows.fill_holes(100..1500, 100, rule(16));
+        let (offsets, positions, rules) = rows.finish();
+        let found: Vec<_> =
+            offsets.into_iter().zip(positions.iter().map(|it| rules[*it as usize].cfa_offset)).collect();
+        assert_eq!(found, [(120, 8), (210, 16), (1000, 8), (1100, 16), (1500, 0)]);
     }
 
     #[test]

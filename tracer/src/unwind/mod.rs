@@ -14,13 +14,32 @@ use std::collections::HashMap;
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindContext, UnwindSection as _};
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use tracer_ebpf::unwind::{
-    BLOCK_SHIFT, CFA_END, CFA_NONE, CFA_SIGNAL, CFA_UNSUPPORTED, Rule, find_row, row, rule_of,
+    BLOCK_SHIFT, CFA_END, CFA_FRAME, CFA_GO, CFA_NONE, CFA_SIGNAL, CFA_UNSUPPORTED, Rule, find_row, row,
+    rule_of,
 };
 
 use crate::elf::{Image, Section, Segment};
 
 /// Start-up code without a description, such as the dynamic loader's, is shorter than this.
 const MAX_START_BYTES: u32 = 256;
+
+/// A jump is all there is at the start of a Go program; other functions follow.
+const GO_START_BYTES: u32 = 16;
+
+/// What holds where nothing is described.
+#[derive(Clone, Copy)]
+struct Filler {
+    cfa: u8,
+    /// In holes of so much and more.
+    least_bytes: u32,
+}
+
+/// Go's compiler keeps frame pointers and writes no `.eh_frame`.
+const GO: Filler = Filler { cfa: CFA_GO, least_bytes: 4 << 10 };
+
+/// Functions that a library has generated into itself, such as V8's built-in ones, which take 1.5 MiB in a row. The largest
+/// piece of undescribed assembler elsewhere is far smaller.
+const GENERATED: Filler = Filler { cfa: CFA_FRAME, least_bytes: 64 << 10 };
 
 /// How to find the caller from every instruction of one object.
 pub struct Table {
@@ -34,18 +53,22 @@ pub struct Table {
 }
 
 impl Table {
-    /// `None` if the file has no unwind information at all.
+    /// `None` if nothing is known of the file's code.
     pub fn from_image(image: &Image<'_>) -> Option<Self> {
-        Some(Self::from_eh_frame(
-            image.eh_frame()?,
-            &image.segments().collect::<Vec<_>>(),
-            image.entry_offset(),
-        ))
+        let segments: Vec<_> = image.segments().collect();
+        let section = image.eh_frame().unwrap_or(Section { address: 0, data: &[] });
+        let filler = if image.is_go() { GO } else { GENERATED };
+        let table = Self::build(section, &segments, image.entry_offset(), Some(filler));
+        (!table.offsets.is_empty()).then_some(table)
     }
 
     /// Rows for everything that `section` describes and that lies in `segments`. `entry` is the file offset
     /// of the program's first instruction: nothing calls it, whether the section says so or not.
     pub fn from_eh_frame(section: Section<'_>, segments: &[Segment], entry: Option<u64>) -> Self {
+        Self::build(section, segments, entry, None)
+    }
+
+    fn build(section: Section<'_>, segments: &[Segment], entry: Option<u64>, filler: Option<Filler>) -> Self {
         let mut rows = compact::Rows::default();
         let mut skipped_functions = 0;
         let eh_frame = EhFrame::new(section.data, LittleEndian);
@@ -99,7 +122,17 @@ impl Table {
             rows.end(offset(end));
         }
         if let Some(entry) = entry.and_then(|it| u32::try_from(it).ok()) {
-            rows.push_if_uncovered(entry, MAX_START_BYTES, Rule { cfa: CFA_END, ..Rule::default() });
+            let bytes =
+                if filler.is_some_and(|it| it.cfa == CFA_GO) { GO_START_BYTES } else { MAX_START_BYTES };
+            rows.push_if_uncovered(entry, bytes, Rule { cfa: CFA_END, ..Rule::default() });
+        }
+        for (segment, Filler { cfa, least_bytes }) in
+            segments.iter().flat_map(|it| filler.map(|filler| (it, filler)))
+        {
+            let end = segment.file_offset.saturating_add(segment.file_size);
+            if let (Ok(start), Ok(end)) = (u32::try_from(segment.file_offset), u32::try_from(end)) {
+                rows.fill_holes(start..end, least_bytes, Rule { cfa, ..Rule::default() });
+            }
         }
         let (offsets, rule_of_row, rules) = rows.finish();
         Self { offsets, rule_of_row, rules, skipped_functions }

@@ -77,6 +77,11 @@ impl View {
         let before = self.behind;
         for row in rows {
             self.behind += usize::from(matches!(row, Row::Interval(_)));
+            if let Row::Header(header) = &row
+                && header.is_growth()
+            {
+                self.state.begin_with_resident();
+            }
             self.recording.add(row);
         }
         while self.recording.times_s.len() > MAX_INTERVALS

@@ -63,9 +63,10 @@ pub(super) struct Line {
 impl Picture {
     /// `span_s` is how far back the window reaches; `None`: to the beginning.
     pub(super) fn new(recording: &Recording, span_s: Option<f64>, open: Option<u32>) -> Self {
-        let all = Profile::new(recording, &Query::default(), 0);
+        let overlapping = Query { overlapping: true, ..Query::default() };
+        let all = Profile::new(recording, &overlapping, 0);
         let from_s = span_s.map(|it| all.at_s - it).filter(|it| *it > 0.0);
-        let windowed = from_s.map(|_| Profile::new(recording, &Query { from_s, ..Query::default() }, 0));
+        let windowed = from_s.map(|_| Profile::new(recording, &Query { from_s, ..overlapping.clone() }, 0));
         let curve = curve(&windowed.as_ref().unwrap_or(&all).timeline);
         let mut sites = all.sites;
         if let Some(windowed) = &windowed {
@@ -108,13 +109,13 @@ impl Picture {
         self.sites.iter().find(|it| it.id == id)
     }
 
-    /// Live bytes of a kind.
+    /// Live bytes of a kind, or of heap and mappings.
     pub(super) fn live_of(&self, kind: Option<&str>) -> Cost {
         self.of_kind(kind).map(|it| it.live).sum()
     }
 
     fn of_kind(&self, kind: Option<&str>) -> impl Iterator<Item = &Site> {
-        self.sites.iter().filter(move |it| kind.is_none_or(|kind| kind == &*it.kind))
+        self.sites.iter().filter(move |it| kind.map_or(!it.is_resident(), |kind| kind == &*it.kind))
     }
 
     /// Sites that hold something and have a function that is wanted.

@@ -104,6 +104,11 @@ impl State {
         Self { sort, kind: Some(Kind::Heap), page: 1, ..Self::default() }
     }
 
+    /// The heap is not traced: what is shown first is what the processes touched.
+    pub(super) fn begin_with_resident(&mut self) {
+        self.kind = Some(Kind::Resident);
+    }
+
     /// `list` are the lines as they are now; the first is at the top.
     pub(super) fn press(&mut self, key: KeyEvent, list: &[Id]) -> Option<Wish> {
         self.message = None;
@@ -172,7 +177,8 @@ impl State {
             KeyCode::Char('t') => {
                 self.kind = match self.kind {
                     Some(Kind::Heap) => Some(Kind::Mmap),
-                    Some(Kind::Mmap) => None,
+                    Some(Kind::Mmap) => Some(Kind::Resident),
+                    Some(Kind::Resident) => None,
                     None => Some(Kind::Heap),
                 };
             }
@@ -319,7 +325,8 @@ mod tests {
         check("<Tab>", "Functions");
         check("<Tab><Tab>", "");
         check("t", "mmap");
-        check("tt", "all kinds");
+        check("tt", "resident");
+        check("ttt", "all kinds");
         check("ttt", "");
     }
 

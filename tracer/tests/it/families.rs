@@ -30,7 +30,7 @@ impl Family {
     fn after(&mut self, events: impl IntoIterator<Item = Event>, by: By) -> Profile {
         events.into_iter().for_each(|it| self.heap.apply(&it));
         self.seconds += 1;
-        let epoch = Epoch { started_ns: 0 };
+        let epoch = Epoch { started_ns: 0, pools: Vec::new() };
         let interval = self.heap.interval(self.seconds * SECOND_NS);
         for state in &interval.processes {
             self.recording.add(Row::Process(epoch.process_row(state)));

@@ -103,7 +103,7 @@ fn place(it: &Examination) -> String {
 }
 
 fn allocator(file: &ExaminedFile, out: &mut dyn Write) -> io::Result<()> {
-    let name = file.allocator.unwrap_or("your own pool");
+    let name = file.allocator.as_deref().unwrap_or("your own pool");
     writeln!(out, "  {name} in {}", printable(&file.path))?;
     if let Some(build_id) = &file.build_id {
         writeln!(out, "  build id {build_id}")?;

@@ -10,7 +10,7 @@ use self::printer::Printer;
 use super::{
     exit::Failure,
     settings::{self, TargetArgs},
-    tracing::{self, PoolArgs, TracingArgs, runtime},
+    tracing::{self, PoolArgs, TierName, TracingArgs, runtime},
 };
 use crate::{
     kernel::Streams,
@@ -143,9 +143,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     };
     let target = TargetArgs { pid: args.pid.into_iter().collect(), command, ..TargetArgs::default() };
     // Both tools trace one process, and not its children.
-    let prepared =
-        TracingArgs { target, follow: false, no_follow: true, ring: RING_BYTES, pools: args.pools.clone() }
-            .prepare(Streams::Ours)?;
+    let prepared = TracingArgs {
+        target,
+        follow: false,
+        no_follow: true,
+        tier: TierName::Exact,
+        ring: RING_BYTES,
+        pools: args.pools.clone(),
+    }
+    .prepare(Streams::Ours)?;
     runtime()?.block_on(async {
         let signals = Signals::new()?;
         let kernel = tracing::start(&prepared.settings)?;

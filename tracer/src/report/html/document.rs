@@ -3,7 +3,10 @@
 //! `tables` is JSON as well, in columns, deflated (zlib) and in base64; numbers that grow are written as
 //! differences. `python3 -c "import json,zlib,base64,…"` reads it as well as a browser does.
 
-use std::io::{self, Write as _};
+use std::{
+    borrow::Cow,
+    io::{self, Write as _},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use flate2::{Compression, write::ZlibEncoder};
@@ -148,7 +151,7 @@ fn process(process: &Process) -> Value {
         "outlook": process.outlook.name(),
         "outlook_words": words::outlook(process.outlook),
         "account": process.account.map(|account| {
-            let part = |(bytes, words): (i64, &str)| json!({ "bytes": bytes, "words": words });
+            let part = |(bytes, words): (i64, Cow<'static, str>)| json!({ "bytes": bytes, "words": words });
             json!({
                 "change_bytes": account.change_bytes,
                 "before_bytes": account.before_bytes,

@@ -64,6 +64,8 @@ impl<'a> Whole<'a> {
                 "live_bytes": it.live_bytes,
                 "mapped_bytes": it.mapped_bytes,
                 "retained_bytes": it.retained_bytes,
+                "resident_bytes": it.resident_bytes,
+                "resident_error_bytes": it.resident_error_bytes,
                 "rest_bytes": it.rest_bytes,
             })),
         });

@@ -36,6 +36,10 @@ pub(super) fn one(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
     for it in &profile.processes {
         process(it, out)?;
     }
+    for it in &profile.tiers {
+        let [tier, reason] = [&it.tier, &it.reason].map(|it| printable(it));
+        writeln!(out, "         {tier} since {}: {reason}", units::seconds(it.t_s))?;
+    }
     for it in &profile.controls {
         let size = |it: Option<u64>| it.map_or_else(|| "none".to_owned(), |it| units::bytes(it as i64));
         let [last, most, limit] = [it.last_bytes(), it.most_bytes(), it.limit_bytes()].map(size);
