@@ -300,3 +300,6 @@ fn account(account: &Account, out: &mut dyn Write) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
