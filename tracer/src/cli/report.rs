@@ -281,12 +281,17 @@ impl Span {
     }
 }
 
+/// With more, a summary takes those of one program as one.
+const MANY_PROCESSES: usize = 5;
+
 /// What `record` says at its end: the report of the capture that was just written.
 pub(super) fn summary(path: &Path) -> Result<Grade, Failure> {
     let options =
         Options { path: path.display().to_string(), color: color::on_stdout(), ..Options::default() };
     let recording = read(path, None)?;
-    let query = Query { overlapping: true, ..Query::default() };
+    // The same stack in a dozen processes of one program would fill the page.
+    let by = if recording.processes.len() > MANY_PROCESSES { By::Command } else { By::Process };
+    let query = Query { by, overlapping: true, ..Query::default() };
     let profile = profile(&recording, &query, Format::Text.shown_sites(&options));
     output::fill(None, &[], |out| report::write(Format::Text, &recording, &profile, &options, out))?;
     Ok(profile.grade)

@@ -61,10 +61,16 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     } else if heap.is_empty() && mappings.is_empty() && resident.is_empty() {
         writeln!(out, "\nNothing is held: every block that was allocated has been freed again.")?;
     }
-    section(profile, "Heap: who holds the memory", &heap, top, out)?;
+    let by = match profile.by {
+        By::Process => "",
+        By::Command => ", by command (--by process tells them apart)",
+        By::Cgroup => ", by control group",
+        By::All => ", all processes as one",
+    };
+    section(profile, &format!("Heap: who holds the memory{by}"), &heap, top, out)?;
     let top_resident = if heap.is_empty() { top } else { options.top.unwrap_or(TOP_RESIDENT) };
-    let title = "Resident: who touched the memory that is in use (sampled)";
-    section(profile, title, &resident, top_resident, out)?;
+    let title = format!("Resident: who touched the memory that is in use (sampled){by}");
+    section(profile, &title, &resident, top_resident, out)?;
     let top_mappings = options.top.unwrap_or(TOP_MAPPINGS);
     section(profile, "Direct mappings (address space, in use or not)", &mappings, top_mappings, out)
 }

@@ -41,7 +41,6 @@ pub(super) fn one(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
         writeln!(out, "         {tier} since {}: {reason}", units::seconds(it.t_s))?;
     }
     for it in &profile.controls {
-        let size = |it: Option<u64>| it.map_or_else(|| "none".to_owned(), |it| units::bytes(it as i64));
         let [last, most, limit] = [it.last_bytes(), it.most_bytes(), it.limit_bytes()].map(size);
         let path = printable(&it.path);
         writeln!(out, "cgroup   {path}   {last} accounted by the kernel, at most {most}, limit {limit}")?;
@@ -80,9 +79,13 @@ pub(super) fn several(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> 
     controls(profile, out)
 }
 
+/// A size, if it is known.
+fn size(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "–".to_owned(), |it| units::bytes(it as i64))
+}
+
 fn row(profile: &Profile, depth: usize, process: &Process, out: &mut Paper<'_>) -> io::Result<()> {
     let row = &process.row;
-    let size = |it: Option<u64>| it.map_or_else(|| "–".to_owned(), |it| units::bytes(it as i64));
     let rss = if row.ended.is_some() { None } else { process.rss_last_bytes };
     let name = words::shorten(&row.name, NAME_CHARS - 2 * depth.min(MAX_DEPTH));
     let name = format!("{}{name}", "  ".repeat(depth.min(MAX_DEPTH)));
@@ -145,7 +148,7 @@ fn commands(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
             "{name:<30} {:>10} {:>10} {:>10} {:>13} {:>10}  {}",
             units::bytes(it.live.bytes),
             units::bytes(it.rss_bytes as i64),
-            units::bytes(it.rss_max_bytes as i64),
+            size(Some(it.rss_max_bytes).filter(|it| *it > 0)),
             units::rate(it.growth_bytes_per_s),
             units::bytes(it.allocated.bytes),
             units::count(it.ended as i64),
@@ -173,7 +176,6 @@ fn controls(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
     write!(out, "\n{:<40}", "CONTROL GROUP")?;
     heads.iter().try_for_each(|it| write!(out, " {it:>10}"))?;
     writeln!(out)?;
-    let size = |it: Option<u64>| it.map_or_else(|| "–".to_owned(), |it| units::bytes(it as i64));
     for it in groups.iter().take(MAX_GROUPS) {
         let control = profile.controls.iter().find(|control| control.path == it.name);
         let name = words::shorten(&it.name, 39);
