@@ -129,8 +129,8 @@ fn a_build_is_a_line_for_each_command() {
             COMMAND                              LIVE        RSS  MOST EACH        GROWTH  ALLOCATED  ENDED
             ccache ×1                         2.0 KiB   10.0 MiB   10.0 MiB         0 B/s    2.0 KiB  0
             make ×1                           1.0 KiB   10.0 MiB   10.0 MiB         0 B/s    1.0 KiB  0
-            cc1plus ×199                          0 B        0 B        0 B         0 B/s   29.6 MiB  199
-            as ×99                                0 B        0 B        0 B         0 B/s   14.5 MiB  99
+            cc1plus ×199                          0 B        0 B          –         0 B/s   29.6 MiB  199
+            as ×99                                0 B        0 B          –         0 B/s   14.5 MiB  99
         "#]],
     );
 }
