@@ -68,16 +68,24 @@ impl Tracer {
         &mut self.program
     }
 
-    /// The most memory that it has had until now, without the ring.
-    pub(crate) fn peak_kib(&self) -> u64 {
+    /// The memory that is its own: not the ring, which it shares with the kernel.
+    pub(crate) fn own_kib(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).expect("it runs");
-        let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).expect("a peak");
+        let line = status.lines().find_map(|it| it.strip_prefix("RssAnon:")).expect("its memory");
         line.split_whitespace().next().and_then(|it| it.parse().ok()).expect("a number")
     }
 
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.program.signal(signal);
+    }
+
+    /// Ends it as Ctrl-C does, and leaves the capture to be read by the test: everything that ran on the machine is in
+    /// it, and no test knows what that was.
+    pub(crate) fn interrupt_unread(self) {
+        self.program.signal(Signal::INT);
+        let ended = self.program.wait();
+        assert_eq!(ended.code, Some(0), "record ended badly: {ended:?}");
     }
 
     /// Ends it as Ctrl-C does.
