@@ -187,14 +187,16 @@ pub(crate) fn exit(ctx: &RawTracePointContext) -> Option<()> {
     let task = user::current_task();
     let signal: u64 = user::kernel(task, config.task_signal);
     let killed = user::kernel::<u32>(signal, config.signal_flags) & SIGNAL_GROUP_EXIT != 0;
-    if let Some(Thread { process, frees_since_ns: since_ns, .. }) = thread::end()
+    let thread = thread::end();
+    // Two that end at the same moment both see that none is left; what the later one says would come after the end.
+    let member = member(tgid)?;
+    if let Some(Thread { process, frees_since_ns: since_ns, .. }) = thread
         && since_ns != 0
         && !killed
     {
         let head = head(Kind::EmptyCache, process, 0, tid as u8);
         emit(&EmptyCache { head, since_ns }, Wake::WhenFilling);
     }
-    let member = member(tgid)?;
     // The kernel has counted this thread off already.
     if user::kernel::<u32>(signal, config.signal_live) != 0 {
         return None;
