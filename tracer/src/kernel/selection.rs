@@ -19,6 +19,8 @@ pub enum Selection {
 
 /// `PF_KTHREAD` of include/linux/sched.h.
 const KERNEL_THREAD: u32 = 0x0020_0000;
+/// `PF_EXITING`: set before the kernel half is told of the end, and long before the process is a zombie.
+const EXITING: u32 = 0x4;
 
 impl Selection {
     /// The selected processes that run now, without kernel threads and ourselves.
@@ -53,7 +55,7 @@ impl Selection {
 /// Whether there is user memory to trace: not in a kernel thread, nor in a process that has ended.
 pub(crate) fn is_traceable(tgid: u32) -> bool {
     let stat = Process::new(tgid as i32).and_then(|it| it.stat());
-    stat.is_ok_and(|it| it.flags & KERNEL_THREAD == 0 && it.state != 'Z' && it.state != 'X')
+    stat.is_ok_and(|it| it.flags & (KERNEL_THREAD | EXITING) == 0 && it.state != 'Z' && it.state != 'X')
 }
 
 /// The number of every process.
