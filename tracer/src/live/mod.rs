@@ -103,6 +103,8 @@ pub struct Run {
     launched: Option<Launched>,
     /// Traced processes that have not ended.
     alive: BTreeMap<ProcessId, u32>,
+    /// Those of them that were found to be gone when this was looked at last.
+    missing: BTreeSet<ProcessId>,
     /// Their control groups.
     groups: HashMap<ProcessId, String>,
     /// Which of them grow.
@@ -121,6 +123,7 @@ impl Run {
             recorder,
             launched,
             alive: BTreeMap::new(),
+            missing: BTreeSet::new(),
             groups: HashMap::new(),
             tiers: Tiers::default(),
         };
@@ -251,21 +254,22 @@ impl Run {
         self.recorder.mark(kernel::now_ns())
     }
 
-    /// Processes whose end was not reported, because the ring was full.
+    /// Processes whose end was not reported, because the ring was full. Most that are missing have only just ended, and
+    /// the record of that is on its way; so it has the time until this is called again.
     fn forget_vanished(&mut self) {
         let is_gone = |it: &(&ProcessId, &u32)| !process::is_alive(*it.1);
-        let vanished: Vec<ProcessId> =
+        let gone: BTreeSet<ProcessId> =
             self.alive.iter().filter(is_gone).map(|(process, _)| *process).collect();
-        if vanished.is_empty() {
+        let missing = std::mem::replace(&mut self.missing, gone);
+        if missing.is_disjoint(&self.missing) {
             return;
         }
-        // Most ends are only still on their way.
-        self.drain();
+        while self.drain() == BATCH {}
         let time_ns = kernel::now_ns();
-        for process in vanished {
-            if self.alive.remove(&process).is_some() {
-                self.kernel.forget(process);
-                self.heap.apply(&Event::Leave { process, time_ns, how: How::Unseen });
+        for process in missing.intersection(&self.missing) {
+            if self.alive.remove(process).is_some() {
+                self.kernel.forget(*process);
+                self.heap.apply(&Event::Leave { process: *process, time_ns, how: How::Unseen });
             }
         }
     }
