@@ -152,6 +152,7 @@ pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Fail
             interval: args.interval,
             duration: args.duration,
             progress: true,
+            warnings: true,
             tier: args.tracing.tier.into(),
         };
         let (ending, kernel) = run.follow(&options, &mut signals, live::no_requests()).await?;

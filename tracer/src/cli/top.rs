@@ -129,7 +129,8 @@ async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Fa
         interval: args.interval,
         duration: args.duration,
         progress: false,
-        tier: args.tracing.tier.into(),
+        warnings: !is_screen,
+            tier: args.tracing.tier.into(),
     };
     let followed = run.follow(&options, &mut signals, requests).await;
     let ending = match &followed {

@@ -50,6 +50,8 @@ pub struct ExaminedFile {
     pub skipped_functions: u64,
     /// Whose functions these are.
     pub allocator: Option<String>,
+    /// The dynamic linker finds them first, so that they serve what the program and its libraries ask for.
+    pub serves: bool,
     pub probes: Vec<ProbeSite>,
 }
 
@@ -106,7 +108,11 @@ pub fn examine(tgid: u32, pools: &Pools) -> Result<Examination, StartError> {
     let mut all: Vec<(u32, &Object)> = objects.iter().collect();
     all.sort_unstable_by_key(|(number, _)| *number);
     let known: Vec<&Object> = all.into_iter().map(|(_, it)| it).collect();
-    let mut files: Vec<ExaminedFile> = known.iter().map(|it| file(it)).collect();
+    let serving = serving(tgid, &objects);
+    let mut files: Vec<ExaminedFile> = Vec::new();
+    for object in &known {
+        files.push(ExaminedFile { serves: serving.as_ref() == Some(&object.path), ..file(object) });
+    }
     files.extend(objects.unreadable().map(unreadable));
 
     let is_code = |it: &&procfs::process::MemoryMap| it.perms.contains(MMPermissions::EXECUTE);
@@ -141,12 +147,25 @@ pub fn examine(tgid: u32, pools: &Pools) -> Result<Examination, StartError> {
         runtime: if is_go { Some(go) } else { runtime },
         unnamed_code_mappings: unnamed.len() as u64,
         unnamed_code_bytes: unnamed.iter().sum(),
-        suggestions: if has_allocator { Vec::new() } else { missing::suggestions(&known) },
+        // Libraries have functions for each other; only the program's own would be a surprise.
+        suggestions: missing::suggestions(if has_allocator {
+            known.get(..1).unwrap_or_default()
+        } else {
+            &known
+        }),
         hindrance: objects.check_targets().err().map(|it| it.to_string()),
         pool_problems,
         about,
         files,
     })
+}
+
+/// The path of the allocator that the dynamic linker finds first, in its order of search.
+fn serving(tgid: u32, objects: &Objects) -> Option<String> {
+    let is_allocator = |it: &&Object| it.functions.iter().any(|it| !matches!(it.via, Via::Custom(_)));
+    let mut loaded = process::closure(tgid).into_iter().filter_map(|it| objects.at(&it));
+    let only = || objects.iter().map(|(_, it)| it).find(is_allocator);
+    loaded.find(is_allocator).or_else(only).map(|it| it.path.clone())
 }
 
 fn file(object: &Object) -> ExaminedFile {
@@ -169,6 +188,7 @@ fn file(object: &Object) -> ExaminedFile {
         problem: None,
         unwind_rows: object.table.as_ref().map_or(0, |it| it.packed_rows() as u64),
         skipped_functions: object.table.as_ref().map_or(0, |it| it.skipped_functions as u64),
+        serves: false,
         allocator: (!object.allocators.is_empty()).then(|| object.allocators.join(" and ")),
         probes,
     }
@@ -183,6 +203,7 @@ fn unreadable(path: &str) -> ExaminedFile {
         unwind_rows: 0,
         skipped_functions: 0,
         allocator: None,
+        serves: false,
         probes: Vec::new(),
     }
 }

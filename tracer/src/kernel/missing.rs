@@ -16,7 +16,7 @@ const MOST_PATHS: usize = 8;
 /// Options that are worth a try, if functions of the program look like an allocator of its own.
 pub(super) fn suggestions(objects: &[&Object]) -> Vec<String> {
     let mut suggestions = Vec::new();
-    for object in objects.iter().filter(|it| it.functions.is_empty()) {
+    for object in objects {
         let Ok(Some(bytes)) = object.bytes() else { continue };
         let Ok(image) = Image::parse(&bytes) else { continue };
         suggestions.extend(candidates::suggest(&image));

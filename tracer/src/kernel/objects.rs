@@ -220,6 +220,11 @@ impl Objects {
         self.objects.iter().filter_map(|(number, it)| it.as_ref().ok().map(|it| (*number, it)))
     }
 
+    /// The object that lies at a path.
+    pub(crate) fn at(&self, path: &Path) -> Option<&Object> {
+        self.get(*self.numbers.get(&object::key_at(path).ok()?)?)
+    }
+
     /// Files that could not be read.
     pub(crate) fn unreadable(&self) -> impl Iterator<Item = &str> {
         self.objects.values().filter_map(|it| it.as_ref().err()).map(String::as_str)

@@ -4,6 +4,7 @@ use std::{
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use procfs::{
@@ -91,6 +92,13 @@ pub(crate) fn break_end(tgid: u32) -> Option<u64> {
 pub fn rss_bytes(tgid: u32) -> Option<u64> {
     let resident = Process::new(tgid as i32).ok()?.statm().ok()?.resident;
     (resident > 0).then(|| resident * rustix::param::page_size() as u64)
+}
+
+/// The CPU time that all its threads have used; `None` once it has ended.
+pub fn cpu_time(tgid: u32) -> Option<Duration> {
+    let stat = Process::new(tgid as i32).ok()?.stat().ok()?;
+    let ticks = stat.utime + stat.stime;
+    Some(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
 }
 
 /// Whether a process with this number exists and has not ended.

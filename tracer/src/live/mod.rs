@@ -8,6 +8,7 @@ mod progress;
 mod recorder;
 mod saving;
 mod screen;
+mod silence;
 mod sink;
 mod suspicion;
 mod tiers;
@@ -32,7 +33,7 @@ pub use self::{
     saving::Saving,
     sink::Sink,
 };
-use self::{progress::Progress, tiers::Tiers};
+use self::{progress::Progress, silence::Silence, tiers::Tiers};
 use crate::{
     event::{Event, ProcessId},
     heap::Heap,
@@ -47,6 +48,8 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Say on standard error how it goes.
     pub progress: bool,
+    /// Say on standard error when something looks wrong.
+    pub warnings: bool,
     pub tier: Tier,
 }
 
@@ -67,6 +70,9 @@ pub fn no_requests() -> UnboundedReceiver<Request> {
 /// How often the ring is looked at when nothing wakes us. At a million events a second this is 20,000
 /// events, a hundredth of the ring.
 const POLL: Duration = Duration::from_millis(20);
+
+/// How often it is looked whether a target lives, and whether it allocates.
+const LIFE: Duration = Duration::from_secs(1);
 
 /// Records handled before timers and signals get their turn: some ten milliseconds of work.
 const BATCH: usize = 100_000;
@@ -109,6 +115,7 @@ pub struct Run {
     groups: HashMap<ProcessId, String>,
     /// Which of them grow.
     tiers: Tiers,
+    silence: Silence,
 }
 
 impl Run {
@@ -126,6 +133,7 @@ impl Run {
             missing: BTreeSet::new(),
             groups: HashMap::new(),
             tiers: Tiers::default(),
+            silence: Silence::default(),
         };
         run.begin(now_ns);
         run
@@ -155,6 +163,7 @@ impl Run {
         let mut interval = ticks(options.interval);
         let mut progress = Progress::new(start);
         let mut redraw = ticks(progress.period());
+        let mut look = ticks(LIFE);
         let end = start + options.duration.unwrap_or(Duration::from_secs(u32::MAX.into()));
         match &mut self.launched {
             Some(launched) => launched.open_gate()?,
@@ -184,6 +193,7 @@ impl Run {
                     self.begin(kernel::now_ns());
                 }
                 _ = redraw.tick(), if options.progress => progress.draw(self.heap.live(), self.heap.events(), &self.kernel.losses()),
+                _ = look.tick(), if options.warnings && options.tier == Tier::Exact => self.silence.complain(self.alive.values().copied()),
                 ready = self.kernel.filling() => {
                     ready.context("watch the ring buffer")?;
                     self.drain();
@@ -210,9 +220,11 @@ impl Run {
     }
 
     fn drain(&mut self) -> usize {
-        let Self { kernel, heap, recorder, alive, .. } = self;
+        let Self { kernel, heap, recorder, alive, silence, .. } = self;
         let count = kernel.drain(BATCH, |event| {
-            if !matches!(event, Event::Alloc { .. } | Event::Free { .. }) {
+            if matches!(event, Event::Alloc { .. } | Event::Free { .. }) {
+                silence.end();
+            } else {
                 note_life(&event, alive, recorder);
             }
             heap.apply(&event);

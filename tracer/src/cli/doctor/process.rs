@@ -48,29 +48,34 @@ pub(super) fn text(it: &Examination, verdict: &Verdict, out: &mut dyn Write) -> 
         fact(out, "runtime", &format!("{}: {}", runtime.name, runtime.advice))?;
     }
 
-    writeln!(
-        out,
-        "\n{}",
-        if verdict.traceable { "It can be traced:" } else { "Its allocations cannot be followed:" }
-    )?;
-    for line in verdict.why.lines() {
-        writeln!(out, "  {}", printable(line))?;
+    if verdict.traceable {
+        writeln!(out, "\nIt can be traced:")?;
+    } else {
+        writeln!(out, "\nIts allocations cannot be followed:")?;
+        for line in verdict.why.lines() {
+            writeln!(out, "  {}", printable(line))?;
+        }
+        writeln!(out, "\nTry:")?;
     }
     writeln!(out, "  {}", verdict.command)?;
 
     writeln!(out, "\nAllocators")?;
-    let allocators = || it.files.iter().filter(|it| !it.probes.is_empty());
-    if allocators().next().is_none() {
+    let mut files: Vec<&ExaminedFile> = it.files.iter().filter(|it| !it.probes.is_empty()).collect();
+    files.sort_by_key(|it| (!it.serves, it.allocator.is_none()));
+    if files.is_empty() {
         writeln!(out, "  none")?;
     }
-    if allocators().filter(|it| it.allocator.is_some()).count() > 1 {
+    for file in files {
+        allocator(file, out)?;
+    }
+    if it.hindrance.is_none() && !it.suggestions.is_empty() {
         writeln!(
             out,
-            "  All are traced; the dynamic linker decides which one serves: a preloaded one, or the first loaded."
+            "\nThe program has functions that look like an allocator of its own; to trace them, try"
         )?;
-    }
-    for file in allocators() {
-        allocator(file, out)?;
+        for suggestion in &it.suggestions {
+            writeln!(out, "  {}", printable(suggestion))?;
+        }
     }
 
     unwinding(it, out)?;
@@ -106,7 +111,14 @@ fn allocator(file: &ExaminedFile, out: &mut dyn Write) -> io::Result<()> {
     let name = file.allocator.as_deref().unwrap_or("your own pool");
     writeln!(out, "  {name} in {}", printable(&file.path))?;
     if let Some(build_id) = &file.build_id {
-        writeln!(out, "  build id {build_id}")?;
+        writeln!(out, "    build id {build_id}")?;
+    }
+    if file.allocator.is_some() && !file.serves && file.probes.iter().all(|it| !it.is_own) {
+        let count = file.probes.len();
+        return writeln!(
+            out,
+            "    behind the one above for whoever asks the dynamic linker; its {count} functions are traced too"
+        );
     }
     let width = file.probes.iter().map(|it| it.function.chars().count()).max().unwrap_or(0).min(40);
     for probe in &file.probes {
@@ -137,7 +149,7 @@ fn unwinding(it: &Examination, out: &mut dyn Write) -> io::Result<()> {
             ExaminedFile { problem: Some(why), .. } => why.clone(),
             ExaminedFile { unwind_rows: 0, .. } => "no unwinding data: stacks end there".to_owned(),
             ExaminedFile { skipped_functions: skipped @ 1.., .. } => {
-                format!("data of {} functions cannot be used", units::count(*skipped as i64))
+                format!("the data of {} functions cannot be used", units::count(*skipped as i64))
             }
             ExaminedFile { is_deleted: true, .. } => "deleted; it is read through the process".to_owned(),
             _ => continue,
@@ -171,6 +183,7 @@ pub(super) fn json(it: &Examination, verdict: &Verdict) -> serde_json::Value {
             "unwind_rows": it.unwind_rows,
             "skipped_functions": it.skipped_functions,
             "allocator": it.allocator,
+            "serves": it.serves,
             "probes": it.probes.iter().map(probe).collect::<Vec<_>>(),
         })
     };

@@ -46,11 +46,13 @@ pub fn suggest(image: &Image<'_>) -> Vec<String> {
         arguments_read(code).clamp(1, 3) - 1
     };
     let option = |(alloc, free): (&str, String)| {
-        let size = match arguments(alloc) {
+        let pointer = arguments(&free);
+        // A pool comes first in both, if it does in one.
+        let size = match arguments(alloc).max(pointer) {
             last if alloc.contains("calloc") && last > 0 => format!("count=arg{},size=arg{last}", last - 1),
             last => format!("size=arg{last}"),
         };
-        format!("--alloc '{alloc}:{size},ptr=ret' --free '{free}:ptr=arg{}'", arguments(&free))
+        format!("--alloc '{alloc}:{size},ptr=ret' --free '{free}:ptr=arg{pointer}'")
     };
     pairs.into_iter().take(MOST).map(option).collect()
 }

@@ -12,15 +12,12 @@ use tokio::select;
 
 use self::view::View;
 pub use self::view::{Call, Holder, Question, Sort};
-use super::{BATCH, POLL, Signals, ticks};
+use super::{BATCH, LIFE, POLL, Signals, silence::Silence, ticks};
 use crate::{
     event::{Event, ProcessId},
     interval::Losses,
     kernel::{self, Kernel, Launched, Module, process},
 };
-
-/// How often it is looked whether the process still lives: its end may have been lost.
-const LIFE: Duration = Duration::from_secs(1);
 
 /// When answers are given.
 pub struct Schedule {
@@ -48,6 +45,7 @@ pub struct Outstanding {
     view: View,
     /// Of which nothing has been told yet.
     modules: Vec<Module>,
+    silence: Silence,
 }
 
 impl Outstanding {
@@ -64,7 +62,8 @@ impl Outstanding {
         };
         let mut view = View::new(process, now_ns, question);
         view.apply(beginning);
-        let mut this = Self { kernel, launched, process, tgid, view, modules: Vec::new() };
+        let mut this =
+            Self { kernel, launched, process, tgid, view, modules: Vec::new(), silence: Silence::default() };
         this.take_modules();
         Ok(this)
     }
@@ -94,7 +93,11 @@ impl Outstanding {
                 _ = signals.interrupt.recv() => over = true,
                 _ = signals.terminate.recv() => over = true,
                 _ = answer.tick() => due = schedule.every.is_some(),
-                _ = life.tick() => over = !process::is_alive(self.tgid),
+                // The end may have been lost.
+                _ = life.tick() => {
+                    over = !process::is_alive(self.tgid);
+                    self.silence.complain(std::iter::once(self.tgid));
+                }
                 ready = self.kernel.filling() => ready.context("watch the ring buffer")?,
                 _ = poll.tick() => {}
             }
@@ -120,8 +123,13 @@ impl Outstanding {
     }
 
     fn drain(&mut self) -> usize {
-        let Self { kernel, view, .. } = self;
-        let count = kernel.drain(BATCH, |event| view.apply(&event));
+        let Self { kernel, view, silence, .. } = self;
+        let count = kernel.drain(BATCH, |event| {
+            if matches!(event, Event::Alloc { .. } | Event::Free { .. }) {
+                silence.end();
+            }
+            view.apply(&event);
+        });
         self.take_modules();
         // Where the code of a process lay is forgotten soon after its end.
         if let Some(holders) = self.view.at_end() {
