@@ -19,7 +19,8 @@ pub(super) fn suggestions(objects: &[&Object]) -> Vec<String> {
     for object in objects {
         let Ok(Some(bytes)) = object.bytes() else { continue };
         let Ok(image) = Image::parse(&bytes) else { continue };
-        suggestions.extend(candidates::suggest(&image));
+        let known: Vec<&str> = object.functions.iter().map(|it| &*it.name).collect();
+        suggestions.extend(candidates::suggest(&image, &known));
     }
     suggestions.truncate(3);
     suggestions

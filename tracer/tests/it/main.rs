@@ -20,6 +20,7 @@ mod input;
 mod memleak;
 mod midrun;
 mod pages;
+mod pools;
 mod postgres;
 mod program;
 mod redis_memory;

@@ -21,15 +21,15 @@ const PAIRS: [(&str, &str); 10] = [
 ];
 
 /// Options that are worth a try, such as `--alloc 'pool_get:size=arg1,ptr=ret' --free 'pool_put:ptr=arg1'`: which arguments
-/// a function has is guessed from the registers that it reads.
-pub fn suggest(image: &Image<'_>) -> Vec<String> {
+/// a function has is guessed from the registers that it reads. Functions in `known` are none to try.
+pub fn suggest(image: &Image<'_>, known: &[&str]) -> Vec<String> {
     /// More would be a list to search in.
     const MOST: usize = 3;
     let symbols = image.functions();
     let by_name: BTreeMap<&str, u64> = symbols
         .iter()
         .filter_map(|it| Some((std::str::from_utf8(it.name).ok()?, it.address)))
-        .filter(|(name, _)| !name.starts_with('_') && !name.contains("realloc"))
+        .filter(|(name, _)| !name.starts_with('_') && !name.contains("realloc") && !known.contains(name))
         .collect();
     let mut pairs: Vec<(&str, String)> = Vec::new();
     for name in by_name.keys() {
