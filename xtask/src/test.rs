@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests compile with, trace, and compare with.
-const PACKAGES: [&str; 26] = [
+const PACKAGES: [&str; 33] = [
     "gcc",
     "g++",
     "libc6-dev",
@@ -45,6 +45,14 @@ const PACKAGES: [&str; 26] = [
     // What formats manual pages, and what finds fault with them.
     "groff-base",
     "mandoc",
+    // Allocators to trace, and what builds those of Rust's crates.
+    "libjemalloc-dev",
+    "libgoogle-perftools-dev",
+    "libmimalloc-dev",
+    "musl-tools",
+    "binutils",
+    "cmake",
+    "make",
     // For zstdcat, and for script, which gives a command a terminal.
     "zstd",
     "bsdutils",

@@ -24,14 +24,15 @@ fn check_linked(library: &'static str) {
 fn check_as(source: &str, linkage: Linkage) {
     let program = build_as(source, linkage);
     let name = program.file_name().expect("a file").to_string_lossy();
-    check_program(&name, &Subject { program: &program, arguments: &[], options: &[], preload: None });
+    let ends_in_libc = matches!(linkage, Linkage::Musl | Linkage::StaticMusl);
+    check_program(&name, &Subject { ends_in_libc, ..Subject::new(&program) });
 }
 
 /// A program that knows nothing of it.
 fn check_preloaded(source: &str, label: &str, libraries: &[PathBuf]) {
     let list: Vec<String> = libraries.iter().map(|it| it.to_string_lossy().into_owned()).collect();
     let (program, preload) = (build(source), list.join(":"));
-    let subject = Subject { program: &program, arguments: &[], options: &[], preload: Some(&preload) };
+    let subject = Subject { preload: Some(&preload), ..Subject::new(&program) };
     check_program(&format!("{source}-{label}"), &subject);
 }
 
@@ -133,8 +134,7 @@ fn operators_of_the_standard_library() {
 fn global_allocators_of_rust() {
     for feature in ["tikv-jemallocator", "mimalloc", "snmalloc-rs"] {
         let program = build_rust_with(feature);
-        let subject = Subject { program: &program, arguments: &[], options: &[], preload: None };
-        check_program(&format!("rust-{feature}"), &subject);
+        check_program(&format!("rust-{feature}"), &Subject::new(&program));
     }
 }
 

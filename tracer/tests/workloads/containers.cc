@@ -54,10 +54,11 @@ FRAME static void work() {
     static std::vector<Node> vector;
     static std::string string;
     static std::list<Node> list;
-    s_vector = heap("malloc", "operator new(unsigned long);**;grow_vector;work;main");
-    s_string = heap("malloc", "operator new(unsigned long);**;grow_string;work;main");
-    s_list = heap("malloc", "operator new(unsigned long);**;grow_list;work;main");
-    s_object = heap("malloc", "operator new(unsigned long);make_object;work;main");
+    // Where operator new only calls malloc, it is a frame of its own.
+    s_vector = heap("*", "**;grow_vector;work;main");
+    s_string = heap("*", "**;grow_string;work;main");
+    s_list = heap("*", "**;grow_list;work;main");
+    s_object = heap("*", "**;make_object;work;main");
     grow_vector(vector, 5000);
     grow_string(string, 70000);
     grow_list(list, 900);
