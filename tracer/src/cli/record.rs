@@ -155,10 +155,8 @@ pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Fail
             warnings: true,
             tier: args.tracing.tier.into(),
         };
-        let (ending, kernel) = run.follow(&options, &mut signals, live::no_requests()).await?;
+        let (ending, detaching) = run.follow(&options, &mut signals, live::no_requests()).await?;
         log::info!("ended: {}", ending.name());
-        // The kernel takes its time for that; the user reads the report meanwhile.
-        let detaching = std::thread::spawn(move || drop(kernel));
         Ok(Recorded { path, detaching })
     })
 }

@@ -138,7 +138,7 @@ async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Fa
         Ok((ending, _)) => Some(*ending),
         Err(_) => None,
     };
-    let detaching = followed.map(|(_, kernel)| std::thread::spawn(move || drop(kernel)));
+    let detaching = followed.map(|(_, detaching)| detaching);
     if matches!(ending, Some(Ending::TargetEnded | Ending::Duration)) {
         tokio::select! {
             () = onlooker.ended() => {}

@@ -17,6 +17,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
     path::PathBuf,
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -116,6 +117,8 @@ pub struct Run {
     /// Which of them grow.
     tiers: Tiers,
     silence: Silence,
+    /// The time of the last allocation or free that has been handled.
+    newest_ns: u64,
 }
 
 impl Run {
@@ -134,6 +137,7 @@ impl Run {
             groups: HashMap::new(),
             tiers: Tiers::default(),
             silence: Silence::default(),
+            newest_ns: 0,
         };
         run.begin(now_ns);
         run
@@ -147,8 +151,8 @@ impl Run {
         }
     }
 
-    /// Follows the target to the end of the run, and finishes the recording. The probes stay in place until
-    /// the returned kernel is dropped, so that the user need not wait for that before reading the report.
+    /// Follows the target to the end of the run, and finishes the recording. The returned thread takes
+    /// the probes out, so that the user need not wait for that before reading the report.
     ///
     /// # Errors
     /// If the capture cannot be written; what was written until then is readable.
@@ -157,7 +161,7 @@ impl Run {
         options: &Options,
         signals: &mut Signals,
         mut requests: UnboundedReceiver<Request>,
-    ) -> Result<(Ending, Kernel)> {
+    ) -> Result<(Ending, JoinHandle<()>)> {
         let start = Instant::now();
         let mut poll = ticks(POLL);
         let mut interval = ticks(options.interval);
@@ -209,23 +213,30 @@ impl Run {
         if options.progress {
             progress.clear();
         }
-        // What has happened until now belongs to the recording, however far behind we are.
-        while self.drain() == BATCH {}
+        // What has happened until now belongs to the recording, however far behind we are. What happens meanwhile does not:
+        // of a busy machine it may be more than we can handle, and have no end.
+        let end_ns = kernel::now_ns();
+        while self.drain() == BATCH && self.newest_ns < end_ns {}
         self.take_interval()?;
+        // The kernel takes its time for that; meanwhile names are found and the user reads the report.
+        let Self { kernel, .. } = self;
+        let detaching = std::thread::spawn(move || drop(kernel));
         self.recorder.finish(ending.name(), kernel::now_ns())?;
         if let Some(launched) = &mut self.launched {
             launched.try_wait();
         }
-        Ok((ending, self.kernel))
+        Ok((ending, detaching))
     }
 
     fn drain(&mut self) -> usize {
-        let Self { kernel, heap, recorder, alive, silence, .. } = self;
+        let Self { kernel, heap, recorder, alive, silence, newest_ns, .. } = self;
         let count = kernel.drain(BATCH, |event| {
-            if matches!(event, Event::Alloc { .. } | Event::Free { .. }) {
-                silence.end();
-            } else {
-                note_life(&event, alive, recorder);
+            match event {
+                Event::Alloc { time_ns, .. } | Event::Free { time_ns, .. } => {
+                    silence.end();
+                    *newest_ns = time_ns;
+                }
+                _ => note_life(&event, alive, recorder),
             }
             heap.apply(&event);
         });
