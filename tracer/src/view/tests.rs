@@ -1,5 +1,6 @@
 //! The view of a small recording, as its viewer meets it.
 
+mod processes;
 mod screens;
 
 use expect_test::expect;
