@@ -130,7 +130,7 @@ async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Fa
         duration: args.duration,
         progress: false,
         warnings: !is_screen,
-            tier: args.tracing.tier.into(),
+        tier: args.tracing.tier.into(),
     };
     let followed = run.follow(&options, &mut signals, requests).await;
     let ending = match &followed {
