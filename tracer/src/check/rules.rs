@@ -172,6 +172,7 @@ fn failure(recording: &Recording) -> Option<String> {
         ("exit", 0) => None,
         ("exit", code) => Some(format!("the command exited with code {code}")),
         ("oom-kill", _) => Some("the command was killed by the OOM killer".to_owned()),
+        ("unseen", _) => Some("how the command ended was lost".to_owned()),
         (_, signal) => Some(format!("the command was killed by signal {signal}")),
     }
 }

@@ -114,6 +114,8 @@ impl<'a> Builder<'a> {
                 "exit" if !is_process => continue,
                 "exit" => format!("exited with code {}", ended.code),
                 "oom-kill" => "killed by the OOM killer".to_owned(),
+                "exec" => "became another program, which is not traced".to_owned(),
+                "unseen" => "gone; how it ended was lost".to_owned(),
                 _ => format!("killed by signal {}", ended.code),
             };
             self.add_note(thread, ended.t_s, "end", &text);

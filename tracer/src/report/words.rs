@@ -51,6 +51,8 @@ pub fn ended(process: &Process) -> Option<String> {
     Some(match &*ended.how {
         "exit" => format!("exited with code {}", ended.code),
         "oom-kill" => "KILLED BY THE OOM KILLER".to_owned(),
+        "exec" => "became another program, which is not traced".to_owned(),
+        "unseen" => "gone; how it ended was lost".to_owned(),
         _ => format!("killed by signal {}", ended.code),
     })
 }

@@ -188,5 +188,7 @@ function ending(ended, isComplete) {
   const at = ` after ${seconds(ended.t_s)}`;
   if (ended.how === "exit") return `exited with code ${ended.code}${at}`;
   if (ended.how === "oom-kill") return `killed by the OOM killer${at}`;
+  if (ended.how === "exec") return `became another program, which is not traced${at}`;
+  if (ended.how === "unseen") return "gone; how it ended was lost";
   return `killed by signal ${ended.code}${at}`;
 }
