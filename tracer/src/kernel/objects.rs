@@ -185,7 +185,10 @@ impl Objects {
         let tables = || self.iter().filter_map(|(_, it)| it.table.as_ref());
         let rows: usize = tables().map(|it| it.packed_rows()).sum();
         let blocks: usize = tables().map(|it| it.packed_blocks()).sum();
-        Sizes { ring_bytes, rows: (rows + SPARE_ROWS) as u32, blocks: (blocks + SPARE_BLOCKS) as u32 }
+        // Of a selection nobody knows which programs will come; a browser's table alone has tens of megabytes.
+        let spare = if self.targets.is_empty() { 4 } else { 1 };
+        let (rows, blocks) = (rows + spare * SPARE_ROWS, blocks + spare * SPARE_BLOCKS);
+        Sizes { ring_bytes, rows: rows as u32, blocks: blocks as u32 }
     }
 
     /// Tells the kernel half what is known so far, and from now on of what comes.
