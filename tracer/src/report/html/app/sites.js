@@ -7,7 +7,7 @@ class SiteTable {
     this.rows = [];
     this.sort = { key: model.state.measure, direction: -1 };
     this.columns = [
-      { key: "name", title: "Site", hint: "the function that wanted the memory, and who called it", px: 230, grows: 1, fill: (site, cell) => this.fillName(site, cell) },
+      { key: "name", title: "Site", hint: "the function that wanted the memory, and who called it", px: model.data.groups.length > 1 ? 165 : 230, grows: 1, fill: (site, cell) => this.fillName(site, cell) },
       ...columns.map((it) => ({ ...it, number: it.form !== undefined })),
     ].map((it) => ({ ...it, sort: it.key === "name" || it.of !== undefined }));
     this.grid = new Grid({
@@ -115,7 +115,7 @@ function processColumn(model) {
     cell.textContent = name;
     cell.title = name;
   };
-  return { key: "process", title: "Process", hint: "whose site it is", px: 120, of: (site) => -sites.process[site], fill };
+  return { key: "process", title: "Process", hint: "whose site it is", px: 92, of: (site) => -sites.process[site], fill };
 }
 
 /** `classes`: the last is first when sorted. */
