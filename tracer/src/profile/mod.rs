@@ -164,7 +164,8 @@ impl Profile {
         let all_sites = sites.len();
         sites.retain(|it| it.pid.map_or(query.pids.is_empty(), is_wanted));
         self.other_sites = all_sites - sites.len();
-        self.ended = sites.iter().filter(|it| it.is_gone).map(|it| it.live).sum();
+        let is_default = default_kinds(recording);
+        self.ended = ended(sites.iter().filter(|it| query.admits_kind(it, &is_default)));
         let grouping = Grouping::of(recording.processes.values().filter(|it| is_wanted(it.pid)), query.by);
         if query.by == By::Process {
             sites.iter_mut().for_each(|it| it.group = grouping.place(it.process));
@@ -173,7 +174,6 @@ impl Profile {
         }
         self.groups = grouping.groups;
         let wanted_sites = sites.len();
-        let is_default = default_kinds(recording);
         sites.retain(|it| query.admits(it, &is_default));
         self.other_sites += wanted_sites - sites.len();
         sort(&mut sites, query.sort);
@@ -302,9 +302,13 @@ fn processes(
 }
 
 impl Query {
+    fn admits_kind(&self, site: &Site, is_default: impl Fn(&Site) -> bool) -> bool {
+        self.kind.as_ref().map_or(self.overlapping || is_default(site), |it| **it == *site.kind)
+    }
+
     fn admits(&self, site: &Site, is_default: impl Fn(&Site) -> bool) -> bool {
         let bytes = site.live.bytes.max(0) as u64;
-        self.kind.as_ref().map_or(self.overlapping || is_default(site), |it| **it == *site.kind)
+        self.admits_kind(site, is_default)
             && self.min_bytes.is_none_or(|it| bytes >= it)
             && self.max_bytes.is_none_or(|it| bytes <= it)
             && (self.older_s.is_none() || bytes > 0)
@@ -316,6 +320,12 @@ fn default_kinds(recording: &Recording) -> impl Fn(&Site) -> bool {
     let has_resident = recording.sites.values().any(|it| &*it.kind == "resident");
     let wants_resident = recording.header.is_growth() && has_resident;
     move |it| it.is_resident() == wants_resident
+}
+
+/// What the sites of processes that are gone held when those ended; of what lies inside of others, nothing.
+fn ended<'a>(sites: impl Iterator<Item = &'a Site> + Clone) -> Cost {
+    let is_all_resident = sites.clone().all(Site::is_resident);
+    sites.filter(|it| it.is_gone && (is_all_resident || !it.is_resident())).map(|it| it.live).sum()
 }
 
 fn suspects(sites: &[Site]) -> Vec<usize> {

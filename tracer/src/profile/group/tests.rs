@@ -149,6 +149,8 @@ fn what_a_process_held_when_it_ended_is_not_held_by_those_that_go_on() {
     let query = |by| Query { by, ..Query::default() };
     let profile = Profile::new(&compilers, &query(By::Process), 10);
     assert_eq!((profile.totals().0.bytes, profile.ended.bytes), (90, 60));
+    let mappings = Query { kind: Some("mmap".to_owned()), ..Query::default() };
+    assert_eq!(Profile::new(&compilers, &mappings, 10).ended.bytes, 0, "none of them ended with a mapping");
     // Whoever ended last still shows what it ended with.
     check(&compilers, query(By::Command), &[("cc", None, 30, 3)]);
     let profile = Profile::new(&compilers, &query(By::All), 10);
