@@ -68,7 +68,7 @@ fn measure(lab: &Lab, crowd: &Crowd) -> anyhow::Result<Sample> {
     let tracer = tracer::record(lab, &target, &capture)?;
     let mut sample = Sample { attach_s: tracer.ready_s(), ..Sample::default() };
     thread::sleep(Duration::from_secs(2));
-    sample.idle_mib = tracer.rss_mib();
+    sample.idle_mib = tracer.own_mib();
     sample.maps_mib = Some(tracer.maps_mib());
 
     crowd.set_period_ms(PERIOD_MS)?;
@@ -78,7 +78,7 @@ fn measure(lab: &Lab, crowd: &Crowd) -> anyhow::Result<Sample> {
     let (start, cpu_s) = (Instant::now(), tracer.cpu_s());
     thread::sleep(time);
     sample.tracer_cpu = Some((tracer.cpu_s() - cpu_s) / start.elapsed().as_secs_f64());
-    sample.busy_mib = tracer.rss_mib();
+    sample.busy_mib = tracer.own_mib();
     // While everybody works.
     sample.detach_s = tracer.stop()?.end_s;
     let report = lab.report(&capture)?;
@@ -99,8 +99,8 @@ type Figure = (&'static str, &'static str, usize, fn(&Sample) -> Option<f64>);
 
 const FIGURES: [Figure; 8] = [
     ("attach", "s", 2, |it| it.attach_s),
-    ("tracer's memory, processes asleep", "MiB", 0, |it| it.idle_mib),
-    ("tracer's memory, processes at work", "MiB", 0, |it| it.busy_mib),
+    ("tracer's own memory, processes asleep", "MiB", 0, |it| it.idle_mib),
+    ("tracer's own memory, processes at work", "MiB", 0, |it| it.busy_mib),
     ("its maps in the kernel", "MiB", 0, |it| it.maps_mib),
     ("events per second, processes at work", "", 0, |it| it.events_per_s),
     ("tracer's share of one CPU for that", "", 2, |it| it.tracer_cpu),

@@ -253,8 +253,9 @@ impl Running {
         self.ready_s
     }
 
-    pub(super) fn rss_mib(&self) -> Option<f64> {
-        kib_in_status(self.child.id(), "VmRSS:").map(|it| it as f64 / 1024.0)
+    /// Memory of its own. What it maps of the kernel's maps counts as resident too, the ring even twice.
+    pub(super) fn own_mib(&self) -> Option<f64> {
+        kib_in_status(self.child.id(), "RssAnon:").map(|it| it as f64 / 1024.0)
     }
 
     /// What its maps take of the kernel's memory.
