@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests compile with, trace, and compare with.
-const PACKAGES: [&str; 33] = [
+const PACKAGES: [&str; 36] = [
     "gcc",
     "g++",
     "libc6-dev",
@@ -58,6 +58,10 @@ const PACKAGES: [&str; 33] = [
     "bsdutils",
     // A terminal for the live view.
     "tmux",
+    // Programs without malloc.
+    "golang-go",
+    "nodejs",
+    "default-jdk-headless",
 ];
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {

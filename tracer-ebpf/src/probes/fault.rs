@@ -150,7 +150,13 @@ pub(crate) fn resident(ctx: &RawTracePointContext) -> Option<()> {
         Err(_) => true,
     };
     let process = thread.process;
-    let stack = walk::stack(process, user::current_regs().here());
+    let regs = user::current_regs();
+    // In a call that is traced the return address is the kernel's, and the stack was walked when the call began.
+    let stack = if thread.is_inside_call(regs.sp) && thread.stack != 0 {
+        thread.stack
+    } else {
+        walk::stack(process, regs.here())
+    };
     let flags = if maybe_large { MAYBE_LARGE } else { 0 };
     let head = head(Kind::Touch, process, Via::PageFault.code(), flags);
     emit(&Touch { head, address: fault.address, stack, every: fault.every, pad: 0 }, Wake::WhenFilling);

@@ -53,7 +53,7 @@ impl Frame {
     }
 }
 
-/// A function of the standard libraries of C++ and Rust, or one of the wrappers of `malloc` that C programs have in
+/// A function of the standard libraries of C++ and Rust, of Go's runtime, or one of the wrappers of `malloc` that C programs have in
 /// common (gnulib, GLib), by name: it allocates for whoever called it.
 pub fn is_library(function: &str) -> bool {
     const WRAPPERS: [&str; 14] = [
@@ -72,8 +72,9 @@ pub fn is_library(function: &str) -> bool {
         "g_slice_alloc",
         "g_slice_alloc0",
     ];
-    const PREFIXES: [&str; 7] =
-        ["alloc::", "core::", "std::", "hashbrown::", "operator new", "__gnu_cxx::", "__rust_"];
+    // The last is Go's.
+    const PREFIXES: [&str; 8] =
+        ["alloc::", "core::", "std::", "hashbrown::", "operator new", "__gnu_cxx::", "__rust_", "runtime."];
     // `<alloc::vec::Vec<T> as …>` and `void std::vector<…>` too.
     let is_of = |name: &str| PREFIXES.iter().any(|it| name.starts_with(it));
     is_of(function.trim_start_matches('<'))
@@ -185,6 +186,7 @@ mod tests {
             "<alloc::vec::Vec<u8> as core::clone::Clone>::clone",
             "std::rt::lang_start::{{closure}}",
             "xmalloc",
+            "runtime.mallocgc",
         ] {
             assert!(is_library(name), "{name}");
         }

@@ -15,6 +15,7 @@ mod everyone;
 mod families;
 mod formats;
 mod groups;
+mod growth;
 mod incidents;
 mod input;
 mod memleak;

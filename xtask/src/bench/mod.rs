@@ -5,12 +5,14 @@
 //! * [`lossless`]: whether a tight loop overruns the tracer
 //! * [`scale`]: a thousand processes at once
 //! * [`system`]: a build with hundreds of short processes, and a neighbour that is not traced
+//! * [`growth`]: the growth tier, where memory is taken as fast as it can be
 //! * [`reports`]: what it costs to read a large capture
 //!
 //! [`tracer`] starts and stops what traces, [`pair`] is the program of the tight loop, [`workload`] the whole
 //! programs, [`group`] what they use, [`lab`] the place where all of it happens, [`stats`] medians and tables.
 
 mod group;
+mod growth;
 mod lab;
 mod lossless;
 mod micro;
@@ -62,6 +64,8 @@ enum Part {
     Scale,
     /// A build of hundreds of short processes under `record -a`, and what a process pays that is not traced.
     System,
+    /// The growth tier on programs in Go, JavaScript and Java that do nothing but take memory.
+    Growth,
     /// Every format of `report` on a capture of 50,000 sites and 1,000 intervals; needs no root.
     Reports,
 }
@@ -89,6 +93,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if wanted(Part::System) {
         results.insert("system".to_owned(), system::run(&lab, rounds(3))?);
+    }
+    if wanted(Part::Growth) {
+        results.insert("growth".to_owned(), growth::run(&lab, rounds(7))?);
     }
     if wanted(Part::Reports) {
         results.insert("reports".to_owned(), reports::run(&lab, rounds(3))?);

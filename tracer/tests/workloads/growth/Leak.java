@@ -1,4 +1,5 @@
-// A counter table that never forgets, in Java: each round adds 64 KiB in arrays of 1 KiB.
+// A buffer for each peer, in Java: 1 MiB in 16 rounds of 64 KiB, too large for the young generation, so that no collector
+// moves it.
 // Reads a number of rounds per line, and answers with the resident anonymous memory in KiB.
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
@@ -8,19 +9,15 @@ import java.util.ArrayList;
 import java.util.List;
 
 public class Leak {
-    static final List<byte[]> COUNTERS = new ArrayList<>();
+    static final List<byte[]> BUFFERS = new ArrayList<>();
 
-    static void count() {
-        byte[] counters = new byte[1008];
-        counters[0] = 1;
-        COUNTERS.add(counters);
+    static void greet() {
+        BUFFERS.add(new byte[(1 << 20) - 64]);
     }
 
     static void serve(int rounds) {
-        for (int round = 0; round < rounds; round++) {
-            for (int block = 0; block < 64; block++) {
-                count();
-            }
+        for (int round = 0; round < rounds; round += 16) {
+            greet();
         }
     }
 
