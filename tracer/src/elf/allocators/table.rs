@@ -303,8 +303,8 @@ fn mimalloc(name: &str) -> Option<(usize, Known)> {
         Some(rest) => (rest, 1),
         None => (name, 0),
     };
-    // Without a heap it is another function.
-    if name == "destroy" && shift == 0 {
+    // Without a heap, and with one, these are other functions: the latter make heaps.
+    if name == "destroy" && shift == 0 || name.starts_with("new") && shift == 1 {
         return None;
     }
     let bare = || MIMALLOC_SUFFIXES.iter().find_map(|it| name.strip_suffix(it));

@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn what_may_have_been_meant() {
         let similar = |wanted| similar(SYMBOLS.into_iter(), wanted).join(" ");
-        assert_eq!(similar("pool_gte"), "pool_get pool_put");
+        assert_eq!(similar("pool_gte"), "pool_get");
         assert_eq!(similar("PoolGet"), "pool_get");
         assert_eq!(similar("pool_g"), "pool_get pool_put");
         assert_eq!(similar("nothing_like_it"), "");
