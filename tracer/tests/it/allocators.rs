@@ -142,9 +142,9 @@ fn global_allocators_of_rust() {
 fn interposers() {
     let (plain, header) =
         (build_as("interposer.c", Linkage::Library), build_as("interposer.c", Linkage::HeaderLibrary));
-    check_preloaded("calls.c", "plain", &[plain.clone()]);
-    check_preloaded("threads.c", "header", &[header.clone()]);
-    check_preloaded("containers.cc", "header", &[header.clone()]);
+    check_preloaded("calls.c", "plain", std::slice::from_ref(&plain));
+    check_preloaded("threads.c", "header", std::slice::from_ref(&header));
+    check_preloaded("containers.cc", "header", std::slice::from_ref(&header));
     check_preloaded("large.c", "header-jemalloc", &[header, library("jemalloc")]);
     // Its operators never come by the wrapper.
     check_preloaded("operators.cc", "plain-jemalloc", &[plain, library("jemalloc")]);

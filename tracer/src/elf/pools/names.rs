@@ -179,7 +179,7 @@ mod tests {
         let similar = |wanted| similar(SYMBOLS.into_iter(), wanted).join(" ");
         assert_eq!(similar("pool_gte"), "pool_get");
         assert_eq!(similar("PoolGet"), "pool_get");
-        assert_eq!(similar("pool_g"), "pool_get pool_put");
+        assert_eq!(similar("pool_g"), "pool_get");
         assert_eq!(similar("nothing_like_it"), "");
     }
 }
