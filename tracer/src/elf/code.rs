@@ -9,7 +9,7 @@ use iced_x86::{
     Code as Opcode, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
 };
 
-use super::{Image, Slot};
+use super::{Image, links::Slot};
 
 /// Instructions of one function, with what it jumps to: jemalloc's slow paths have some hundreds. Beyond this it
 /// is no allocator function that was followed.
