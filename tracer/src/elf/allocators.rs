@@ -240,11 +240,13 @@ fn choose(image: &Image<'_>, families: &Families<'_>, candidates: &[Candidate<'_
                 if stub.and_then(is_same) == Some(it.known.via) && it.family != Family::Interposer {
                     continue;
                 }
-                // It computes the product and leaves the rest to `realloc`: after the jump both would return through one
-                // return address.
+                // It computes the product and leaves the rest to another; if the product overflows, nothing happens.
                 if it.known.via == Via::Reallocarray
                     && it.family != Family::Interposer
-                    && code.jumps_to(address, &|to| other(to) && allocates(to))
+                    && !matches!(
+                        code.ways(address, &|to| other(to) && allocates(to)),
+                        Ways::None | Ways::Never
+                    )
                 {
                     continue;
                 }

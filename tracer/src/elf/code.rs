@@ -185,28 +185,6 @@ impl<'data> Code<'data> {
         ways
     }
 
-    /// Whether the function at `entry` may end by a jump to one that `is_wanted`.
-    pub(super) fn jumps_to(&self, entry: u64, is_wanted: &dyn Fn(Target<'_>) -> bool) -> bool {
-        let mut walk = Walk::from(entry);
-        while let Some(it) = walk.next(self) {
-            let Ok(it) = it else { continue };
-            if !matches!(
-                it.flow_control(),
-                FlowControl::UnconditionalBranch
-                    | FlowControl::ConditionalBranch
-                    | FlowControl::IndirectBranch
-            ) {
-                continue;
-            }
-            match self.target(&it) {
-                target if is_wanted(target) => return true,
-                Target::Inside(address) => walk.push(address),
-                _ => {}
-            }
-        }
-        false
-    }
-
     /// The function that the one at `entry` does nothing but jump to, with its arguments moved perhaps.
     pub(super) fn stub_target(&self, entry: u64) -> Option<Target<'data>> {
         let mut walk = Walk::from(entry);

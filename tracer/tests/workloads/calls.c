@@ -144,7 +144,7 @@ FRAME static void work(void) {
     site *s_to_zero = heap("realloc", "by_realloc_to_zero;work;main");
     site *s_to_zero_origin = heap("malloc", "by_origin;by_realloc_to_zero;work;main");
     site *s_failing = heap("malloc", "by_origin;by_failing_realloc;work;main");
-    site *s_array = heap("realloc|reallocarray", "by_reallocarray;work;main");
+    site *s_array = heap("realloc|reallocarray", "**;by_reallocarray;work;main");
     site *s_array_origin = heap("malloc", "by_origin;by_reallocarray;work;main");
     site *s_failing_array = heap("malloc", "by_origin;by_failing_reallocarray;work;main");
     for (long n = 1; n <= ROUNDS; n++) {
