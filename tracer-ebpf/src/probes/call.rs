@@ -34,8 +34,7 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     let size = arguments.at(cookie.size());
     thread.size_bytes = match cookie.count() {
         0 => size,
-        // Overflow makes the call fail, and a failed call is not reported.
-        position => size.wrapping_mul(arguments.at(position)),
+        position => user::product(size, arguments.at(position)),
     };
     thread.pointer = arguments.at(if cookie.out() == 0 { cookie.old() } else { cookie.out() });
     thread.cookie = cookie.0;

@@ -89,8 +89,7 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     let caller = regs.caller()?;
     thread.pool.size_bytes = match cookie.count() {
         0 => size,
-        // Overflow makes the call fail, and a failed call is not reported.
-        position => size.wrapping_mul(arguments.at(position)),
+        position => user::product(size, arguments.at(position)),
     };
     thread.pool.pointer = arguments.at(if cookie.out() == 0 { cookie.old() } else { cookie.out() });
     thread.pool.cookie = cookie.0;

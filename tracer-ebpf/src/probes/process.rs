@@ -15,7 +15,7 @@ use tracer_ebpf::{
 use crate::{
     emit::{Wake, count, emit, flags, head, reserve},
     mapping,
-    maps::{self, CONFIG, MEMBERS, NEXT, THREADS},
+    maps::{self, CONFIG, MEMBERS, NEXT},
     select, sync,
     thread::{self, Thread},
     user,

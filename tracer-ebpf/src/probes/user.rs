@@ -107,6 +107,18 @@ impl Arguments {
     }
 }
 
+/// `size` times `count`, or more than there can be: then the call fails, and a failed call is not reported. By halves:
+/// the target has no multiplication that tells whether it overflows.
+#[inline(always)]
+pub(crate) fn product(size: u64, count: u64) -> u64 {
+    const HALF: u64 = u32::MAX as u64;
+    let (large, small) = if size > HALF { (size, count) } else { (count, size) };
+    let upper = (large >> 32)
+        .wrapping_mul(small & HALF)
+        .wrapping_add((large & HALF).wrapping_mul(small & HALF) >> 32);
+    if small > HALF || upper > HALF { u64::MAX } else { size.wrapping_mul(count) }
+}
+
 /// The current thread's user registers, from inside a system call or an exec.
 #[inline(always)]
 pub(crate) fn current_regs() -> UserRegs {

@@ -3,6 +3,8 @@
 //! live = allocated − freed holds for every site after every event. What an event contradicts is
 //! settled in favour of the event, and counted.
 
+mod life;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
@@ -20,7 +22,7 @@ use super::{
 use crate::{
     cost::Cost,
     event::{Kind, Loss, ProcessId, StackKey, Via},
-    interval::{Ended, How, Losses, ProcessState},
+    interval::{Ended, Losses, ProcessState},
 };
 
 /// How long a block that lost its address to another may wait for the `realloc` that released it.
@@ -345,75 +347,6 @@ impl Process {
         }
     }
 
-    /// The image is gone and the process lives on: everything counts as freed.
-    pub(super) fn exec(&mut self, name: Arc<str>, losses: &mut Losses) {
-        self.name = name;
-        self.release(losses);
-        self.sites.close();
-        self.live = Cost::default();
-        self.arena_bytes = 0;
-        self.break_end = None;
-    }
-
-    /// What a process held when it ended stays in its counters: that is what a report on its leaks
-    /// shows. Only the tables behind them are released.
-    pub(super) fn exit(&mut self, time_ns: u64, status: u32, losses: &mut Losses) {
-        let signal = status & 0x7f;
-        let (how, code) = match signal {
-            _ if self.oom => (How::OomKill, if signal == 0 { status >> 8 & 0xff } else { signal }),
-            0 => (How::Exit, status >> 8 & 0xff),
-            _ => (How::Signal, signal),
-        };
-        self.ended = Some(Ended { time_ns, how, code });
-        self.release(losses);
-        self.sites.end();
-    }
-
-    /// What a process held that is a program now which nobody asked for is gone, as after any exec. Of one whose end was
-    /// not seen nothing more is known.
-    pub(super) fn leave(&mut self, time_ns: u64, how: How, losses: &mut Losses) {
-        if how == How::Exec {
-            self.exec(Arc::clone(&self.name), losses);
-        }
-        self.ended = Some(Ended { time_ns, how, code: 0 });
-        self.release(losses);
-        self.sites.end();
-    }
-
-    /// A child that has nothing of its parent.
-    pub(super) fn spawn(&self, child: ProcessId, tgid: u32, time_ns: u64) -> Self {
-        Self { parent: Some(self.id), ..Self::new(child, tgid, Arc::clone(&self.name), time_ns, None) }
-    }
-
-    pub(super) fn choose_for_oom(&mut self) {
-        self.oom = true;
-    }
-
-    /// A `realloc` under way is not inherited: only the thread that forked lives in the child.
-    pub(super) fn fork(&self, child: ProcessId, tgid: u32, time_ns: u64) -> Self {
-        Self {
-            id: child,
-            tgid,
-            parent: Some(self.id),
-            name: Arc::clone(&self.name),
-            began_ns: time_ns,
-            live: self.live,
-            unknown_frees: 0,
-            vacated: self.vacated.clone(),
-            latest_unknown: VecDeque::new(),
-            arena_bytes: self.arena_bytes,
-            break_end: self.break_end,
-            oom: false,
-            ended: None,
-            sites: self.sites.inherit(),
-            blocks: self.blocks.clone(),
-            enclosed: self.enclosed.clone(),
-            displaced: FxHashMap::default(),
-            mappings: self.mappings.clone(),
-            residents: self.residents.clone(),
-        }
-    }
-
     /// To be called now and then: gives up on displaced blocks that no `realloc` claimed before
     /// `latest_ns`, and returns the memory of a table that has become sparse.
     pub(super) fn settle(&mut self, latest_ns: u64, losses: &mut Losses) {
@@ -463,15 +396,5 @@ impl Process {
             self.live -= cost;
             self.sites.free(maker.site, maker.birth, cost);
         });
-    }
-
-    fn release(&mut self, losses: &mut Losses) {
-        losses.add(Loss::LostFrees, self.displaced.len() as u64);
-        self.displaced = FxHashMap::default();
-        self.blocks = FxHashMap::default();
-        self.enclosed = FxHashSet::default();
-        self.vacated = BTreeSet::new();
-        self.mappings = Mappings::default();
-        self.residents = Residents::default();
     }
 }

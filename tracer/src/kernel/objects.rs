@@ -1,36 +1,35 @@
 //! All objects of a run and where each process has them: what frames refer to.
 
+mod frames;
 mod own_pools;
+mod targets;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    ffi::OsString,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::Context as _;
 use aya::{Ebpf, maps::MapData};
 use tracer_ebpf::{
     loss::Loss,
-    mapping::{Mapped, ObjectKey, VDSO},
-    record::{self, Frame, Mapping, RawStack},
-    unwind::{CFA_FRAME, Rule, Stop},
+    mapping::{Mapped, ObjectKey},
+    record::{self, Mapping},
 };
 
 use super::{
-    Module, PerfMap, StartError, Target, launch,
+    Module, PerfMap, StartError, launch,
     load::Sizes,
     missing,
     object::{self, Object},
     process::{self, CodeMapping},
-    raw::{self, Mappings},
-    selection::Selection,
+    raw::Mappings,
     tables::Tables,
     whereabouts::Whereabouts,
 };
 use crate::{
-    elf::{closure, pools::Pools},
-    event::{Event, ObjectId, ProcessId, StackKey},
+    elf::pools::Pools,
+    event::{ObjectId, ProcessId},
     interval::Losses,
 };
 
@@ -85,101 +84,6 @@ struct KernelSide {
 }
 
 impl Objects {
-    /// What the target has mapped, or will map.
-    ///
-    /// # Errors
-    /// If there is no such process or command, or it is closed to us.
-    pub(crate) fn of(target: &Target, pools: &Pools) -> Result<Self, StartError> {
-        let mut objects = Self { pools: pools.clone(), ..Self::default() };
-        match target {
-            Target::Processes(tgids) => {
-                for tgid in tgids {
-                    process::check(*tgid)?;
-                    objects.add_process(*tgid)?;
-                }
-            }
-            Target::Launched { command, .. } => objects.add_predicted(command)?,
-            Target::Selected(selection) => {
-                // What most programs of this machine will map: our own libraries.
-                let _ = objects.add_process(std::process::id());
-                for tgid in selection.running() {
-                    // It may have ended since, and a kernel thread maps nothing.
-                    let _ = objects.add_process(tgid);
-                }
-                if let Selection::Names(names) = selection {
-                    for name in names {
-                        // It need not be a program that is found by its name.
-                        let _ = objects.add_predicted(&[name.into()]);
-                    }
-                }
-                objects.targets.clear();
-            }
-        }
-        Ok(objects)
-    }
-
-    /// Reads what a running process has mapped.
-    fn add_process(&mut self, tgid: u32) -> Result<(), StartError> {
-        let mappings = process::code_mappings(tgid)
-            .map_err(|_| StartError::TargetGone(format!("process {tgid} ended before tracing began")))?;
-        let mut facts = TargetFacts {
-            label: format!("process {tgid} ({})", process::describe(tgid).name),
-            objects: Vec::new(),
-            problem: None,
-        };
-        for mapping in mappings {
-            let (number, problem) = self.add_code(tgid, &mapping);
-            facts.objects.push(number);
-            facts.problem = facts.problem.or(problem);
-        }
-        self.targets.push(facts);
-        Ok(())
-    }
-
-    /// Reads what a command will probably load.
-    fn add_predicted(&mut self, command: &[OsString]) -> Result<(), StartError> {
-        let Some(name) = command.first() else {
-            return Err(StartError::TargetGone("no command given".to_owned()));
-        };
-        let Some(program) = launch::resolve_command(name, std::env::var_os("PATH").as_deref()) else {
-            return Err(StartError::TargetGone(format!("command not found: {}", name.to_string_lossy())));
-        };
-        let mut facts =
-            TargetFacts { label: name.to_string_lossy().into_owned(), objects: Vec::new(), problem: None };
-        for path in predicted(&program) {
-            match Object::of_path(&path) {
-                Ok((key, object)) => facts.objects.push(self.insert(key, Ok(object))),
-                Err(error) => {
-                    facts.problem.get_or_insert(format!("{}: {error}", path.display()));
-                }
-            }
-        }
-        if let Ok(vdso) = Object::vdso() {
-            self.insert(VDSO, Ok(vdso));
-        }
-        self.targets.push(facts);
-        Ok(())
-    }
-
-    /// Refuses targets that have nothing to trace.
-    ///
-    /// # Errors
-    /// `UnsupportedTarget`, with what was looked at.
-    pub(crate) fn check_targets(&self) -> Result<(), StartError> {
-        for target in &self.targets {
-            let objects = || target.objects.iter().filter_map(|it| self.get(*it));
-            if objects().any(|it| !it.functions.is_empty()) {
-                continue;
-            }
-            let why = match &target.problem {
-                Some(problem) => format!("{} cannot be traced: {problem}", target.label),
-                None => missing::allocator(&target.label, &objects().collect::<Vec<_>>()),
-            };
-            return Err(StartError::UnsupportedTarget(why));
-        }
-        Ok(())
-    }
-
     /// Room for what is known and for what may come.
     pub(crate) fn sizes(&self, ring_bytes: u32) -> Sizes {
         let tables = || self.iter().filter_map(|(_, it)| it.table.as_ref());
@@ -459,82 +363,6 @@ impl Objects {
         numbers.into_iter().filter_map(|it| self.get(it)).flat_map(Object::allocator_names).collect()
     }
 
-    /// Where a frame lies in a process; memory without a file is named by its address.
-    pub(crate) fn address(&self, process: ProcessId, frame: Frame) -> Option<u64> {
-        if frame.object() == 0 || self.perf_maps.contains_key(&frame.object()) {
-            return Some(frame.offset());
-        }
-        let here = |it: &Mapped| {
-            let address = frame.offset().wrapping_sub(it.file_delta);
-            (it.object == frame.object() && (it.start..it.end).contains(&address)).then_some(address)
-        };
-        self.images.get(&process)?.mappings.values().find_map(here)
-    }
-
-    /// Walks an unfinished stack to its end.
-    pub(crate) fn finish(&mut self, raw: &RawStack) -> Event {
-        let process = ProcessId(raw.stack.head.process);
-        let (mut frames, mut stop) = self.walk(process, raw);
-        if stop == Stop::Gone && self.read_mappings(process) {
-            (frames, stop) = self.walk(process, raw);
-        }
-        let frames = self.own(process, frames.into_boxed_slice(), stop);
-        let frames = self.trim(frames);
-        Event::Stack { key: StackKey(raw.stack.id), stop, frames }
-    }
-
-    /// Names the process's own memory as the place of the code that it makes: an address alone says nothing.
-    pub(crate) fn own(&mut self, process: ProcessId, mut frames: Box<[Frame]>, stop: Stop) -> Box<[Frame]> {
-        let is_lost = matches!(stop, Stop::NoMapping | Stop::Gone);
-        let count = frames.len() - usize::from(is_lost && !frames.is_empty());
-        if frames[..count].iter().all(|it| it.object() != 0) {
-            return frames;
-        }
-        let number = self.generated(process);
-        for frame in frames[..count].iter_mut().filter(|it| it.object() == 0) {
-            *frame = Frame::new(number, frame.offset());
-        }
-        frames
-    }
-
-    fn generated(&mut self, process: ProcessId) -> u32 {
-        /// No device has this number.
-        const MEMORY: u64 = u64::MAX;
-        if let Some(number) = self.generated.get(&process) {
-            return *number;
-        }
-        let perf_map = self.images.get(&process).and_then(|it| PerfMap::of(it.tgid));
-        let tgid = self.images.get(&process).map_or(0, |it| it.tgid);
-        let path = format!("[code made by process {tgid}]");
-        let key = ObjectKey { dev: MEMORY, ino: self.numbers.len() as u64 };
-        let number = self.insert(key, Err(path));
-        self.perf_maps.extend(perf_map.map(|it| (number, it)));
-        self.generated.insert(process, number);
-        number
-    }
-
-    fn walk(&self, process: ProcessId, raw: &RawStack) -> (Vec<Frame>, Stop) {
-        let none = Mappings::new();
-        let mappings = self.images.get(&process).map_or(&none, |it| &it.mappings);
-        raw::finish(raw, mappings, |object, offset| self.rule(object, offset))
-    }
-
-    fn rule(&self, object: u32, offset: u32) -> Result<Rule, Stop> {
-        if object == 0 {
-            return Ok(Rule { cfa: CFA_FRAME, ..Rule::default() });
-        }
-        let table = self.get(object).and_then(|it| it.table.as_ref()).ok_or(Stop::NoTable)?;
-        Ok(table.lookup(offset))
-    }
-
-    /// Removes the innermost frames that only make the system call: a mapping's site is who called mmap.
-    pub(crate) fn trim(&self, frames: Box<[Frame]>) -> Box<[Frame]> {
-        let wrapper =
-            |frame: &Frame| self.get(frame.object()).is_some_and(|it| it.is_syscall_wrapper(*frame));
-        let wrappers = frames.iter().take_while(|it| wrapper(it)).count();
-        if wrappers == 0 || wrappers == frames.len() { frames } else { frames[wrappers..].into() }
-    }
-
     /// Objects that have not been handed out yet.
     pub(crate) fn take_new(&mut self) -> Vec<Module> {
         let news = std::mem::take(&mut self.news);
@@ -553,14 +381,4 @@ impl Objects {
         };
         news.into_iter().filter_map(module).collect()
     }
-}
-
-fn predicted(program: &Path) -> Vec<PathBuf> {
-    let environment = closure::SearchEnv {
-        ld_preload: std::env::var_os("LD_PRELOAD"),
-        ld_library_path: std::env::var_os("LD_LIBRARY_PATH"),
-        root: PathBuf::new(),
-    };
-    let program = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
-    closure::predict(&program, &environment, &|path| std::fs::read(path).ok())
 }

@@ -36,10 +36,15 @@ pub use self::{
 };
 use self::{progress::Progress, silence::Silence, tiers::Tiers};
 use crate::{
+    capture::CgroupSample,
     event::{Event, ProcessId},
     heap::Heap,
     interval::{How, Interval},
-    kernel::{self, Kernel, Launched, Tier, accounting, process},
+    kernel::{
+        self, Kernel, Launched, Tier,
+        accounting::{self, Accounted},
+        process,
+    },
 };
 
 /// How a run goes on and ends.
@@ -190,6 +195,7 @@ impl Run {
                     let rss_bytes = self.take_interval()?;
                     if options.tier == Tier::Auto {
                         let Self { tiers, alive, kernel, recorder, .. } = &mut self;
+                        tiers.says_so = options.warnings;
                         tiers.judge(kernel::now_ns(), &rss_bytes, alive, kernel, recorder)?;
                     }
                     self.forget_vanished();
@@ -266,7 +272,7 @@ impl Run {
         }
         self.groups.retain(|process, _| self.alive.contains_key(process));
         let groups: BTreeSet<&String> = self.groups.values().collect();
-        let groups = groups.into_iter().filter_map(|it| accounting::sample(it)).collect();
+        let groups = groups.into_iter().filter_map(group_sample).collect();
         self.recorder.interval(interval, rss.clone(), groups)?;
         Ok(rss)
     }
@@ -296,6 +302,11 @@ impl Run {
             }
         }
     }
+}
+
+fn group_sample(path: &String) -> Option<CgroupSample> {
+    let Accounted { memory_bytes, limit_bytes } = accounting::of_group(path)?;
+    Some(CgroupSample { path: path.clone(), memory_bytes, limit_bytes })
 }
 
 /// Notes who is alive, and whom the OOM killer has chosen.

@@ -7,7 +7,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{cost::Cost, interval::Losses, report::units};
+use crate::{
+    cost::Cost,
+    interval::Losses,
+    report::{escape::printable, units},
+};
 
 pub(super) struct Progress {
     start: Instant,
@@ -58,5 +62,17 @@ impl Progress {
         if self.terminal {
             let _ = write!(stderr().lock(), "\r\x1b[K");
         }
+    }
+}
+
+/// Says something besides. Standard error may be closed; that must not end a recording. The line that says how it goes
+/// makes room.
+pub(super) fn say(text: &str) {
+    let mut out = stderr().lock();
+    if out.is_terminal() {
+        let _ = write!(out, "\r\x1b[K");
+    }
+    for (at, line) in text.lines().enumerate() {
+        let _ = writeln!(out, "{}{}", if at == 0 { "alloctrace: " } else { "  " }, printable(line));
     }
 }

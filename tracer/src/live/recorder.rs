@@ -178,7 +178,7 @@ struct Work<S> {
     /// Names of frames that were met; many stacks share most of them.
     functions: HashMap<Frame, Option<Arc<str>>>,
     /// Names of code that was made at run time, by module.
-    generated: HashMap<u32, PerfMapNames>,
+    generated: HashMap<u32, (PerfMap, PerfMapNames)>,
     /// Stacks with such code that has no name yet: its compiler may not have written it down.
     unnamed: Vec<StackFrames>,
 }
@@ -237,8 +237,8 @@ impl<S: Sink> Work<S> {
     fn module(&mut self, module: Module) -> io::Result<()> {
         let ObjectId(id) = module.id;
         let row = ModuleRow { id, path: module.path.clone(), build_id: module.build_id.clone() };
-        if let Some(PerfMap { path, owner }) = module.perf_map.clone() {
-            self.generated.insert(id, PerfMapNames::new(path, owner));
+        if let Some(file) = module.perf_map.clone() {
+            self.generated.insert(id, (file, PerfMapNames::default()));
         }
         self.modules.insert(id, module);
         self.sink.row(Row::Module(row))
@@ -317,13 +317,15 @@ impl<S: Sink> Work<S> {
         if waiting.is_empty() {
             return Ok(());
         }
-        for names in self.generated.values_mut() {
-            names.refresh();
+        for (file, names) in self.generated.values_mut() {
+            if let Some(text) = file.read_new() {
+                *names = PerfMapNames::parse(&text);
+            }
         }
         for (at, stack) in waiting.into_iter().enumerate() {
             let (mut found, mut left) = (false, false);
             for frame in stack.frames.iter() {
-                let Some(names) = self.generated.get(&frame.object()) else { continue };
+                let Some((_, names)) = self.generated.get(&frame.object()) else { continue };
                 if self.functions.get(frame).is_some_and(Option::is_some) {
                     continue;
                 }

@@ -1,12 +1,9 @@
 //! Says so when a target works and no allocator call is seen: an empty table must not look like "no allocations".
 
-use std::{
-    collections::HashMap,
-    io::{IsTerminal as _, Write as _, stderr},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
-use crate::{kernel::process, report::escape::printable};
+use super::progress::say;
+use crate::kernel::process;
 
 /// A program that allocates at all does it more often than once in so much time of a CPU.
 const ACTIVE: Duration = Duration::from_secs(3);
@@ -33,14 +30,7 @@ impl Silence {
         let used = tgids.filter_map(|it| Some((it, self.used(it, process::cpu_time(it)?)))).collect();
         let Some((busiest, total)) = active(used) else { return };
         self.is_over = true;
-        let mut out = stderr().lock();
-        // Standard error may be closed; that must not end a recording. The line that says how it goes makes room.
-        if out.is_terminal() {
-            let _ = write!(out, "\r\x1b[K");
-        }
-        for (at, line) in complaint(busiest, &process::describe(busiest).name, total).lines().enumerate() {
-            let _ = writeln!(out, "{}{}", if at == 0 { "alloctrace: " } else { "  " }, printable(line));
-        }
+        say(&complaint(busiest, &process::describe(busiest).name, total));
     }
 
     /// The CPU time of a process since it was first met.

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{
     Recorder,
+    progress::say,
     suspicion::{Suspicion, Watch},
 };
 use crate::{
@@ -20,6 +21,8 @@ const MOST_EXACT: usize = 30;
 /// What is known of each process.
 #[derive(Default)]
 pub(super) struct Tiers {
+    /// On standard error too, and not only in the recording.
+    pub(super) says_so: bool,
     processes: HashMap<ProcessId, State>,
 }
 
@@ -44,6 +47,7 @@ impl Tiers {
         kernel: &mut Kernel,
         recorder: &mut Recorder,
     ) -> Result<()> {
+        let says_so = self.says_so;
         self.processes.retain(|id, _| alive.contains_key(id));
         for (&id, &tgid) in alive {
             let Some(&bytes) = rss_bytes.get(&id) else { continue };
@@ -54,13 +58,13 @@ impl Tiers {
                 if let State::Watched(watch) = state {
                     *state = State::Waiting(std::mem::take(watch));
                     let why = format!("{suspicion}; but {MOST_EXACT} others are traced exactly already");
-                    note(time_ns, (id, tgid), Tier::Growth, why, recorder)?;
+                    note(says_so, time_ns, (id, tgid), Tier::Growth, why, recorder)?;
                 }
                 continue;
             }
             let Some((tier, why)) = closer(kernel.escalate(id), suspicion) else { continue };
             *state = State::Settled;
-            note(time_ns, (id, tgid), tier, why, recorder)?;
+            note(says_so, time_ns, (id, tgid), tier, why, recorder)?;
         }
         Ok(())
     }
@@ -81,6 +85,7 @@ fn closer(escalation: Escalation, suspicion: Suspicion) -> Option<(Tier, String)
 }
 
 fn note(
+    says_so: bool,
     time_ns: u64,
     (id, tgid): (ProcessId, u32),
     tier: Tier,
@@ -88,6 +93,8 @@ fn note(
     recorder: &mut Recorder,
 ) -> Result<()> {
     let verb = if tier == Tier::Exact { "is traced exactly from now on" } else { "stays in the growth tier" };
-    eprintln!("alloctrace: process {tgid} {verb}: {reason}");
+    if says_so {
+        say(&format!("process {tgid} {verb}: {reason}"));
+    }
     recorder.tier(id, time_ns, tier, reason)
 }
