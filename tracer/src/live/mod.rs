@@ -272,7 +272,7 @@ impl Run {
         }
         self.groups.retain(|process, _| self.alive.contains_key(process));
         let groups: BTreeSet<&String> = self.groups.values().collect();
-        let groups = groups.into_iter().filter_map(group_sample).collect();
+        let groups = groups.into_iter().filter_map(|it| group_sample(it)).collect();
         self.recorder.interval(interval, rss.clone(), groups)?;
         Ok(rss)
     }
@@ -304,9 +304,9 @@ impl Run {
     }
 }
 
-fn group_sample(path: &String) -> Option<CgroupSample> {
+fn group_sample(path: &str) -> Option<CgroupSample> {
     let Accounted { memory_bytes, limit_bytes } = accounting::of_group(path)?;
-    Some(CgroupSample { path: path.clone(), memory_bytes, limit_bytes })
+    Some(CgroupSample { path: path.to_owned(), memory_bytes, limit_bytes })
 }
 
 /// Notes who is alive, and whom the OOM killer has chosen.
