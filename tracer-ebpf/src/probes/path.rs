@@ -15,8 +15,8 @@ use crate::{
 /// A name has 255 bytes at most (`NAME_MAX`), and its zero.
 const NAME_BYTES: usize = 256;
 
-/// Directories that lie in one another. As many names as fit are far fewer, mostly.
-const MAX_DEPTH: u32 = 48;
+/// Directories that lie in one another. The verifier goes through the loop as often, wherever a walk may meet a new object.
+const MAX_DEPTH: u32 = 24;
 
 /// Tells user space the names of a new object's file and of the directories above it, up to the root of its file system.
 #[inline(never)]

@@ -103,13 +103,38 @@ pub(crate) enum Links {
     Multi,
 }
 
-/// Loads every program that `links` need, so that what the verifier refuses is known before anything is attached. With
+/// Which programs a run may need. To verify all of them takes the kernel more than a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    pub(crate) links: Links,
+    /// Those in allocator functions.
+    pub(crate) calls: bool,
+    /// Those in the user's own pools.
+    pub(crate) pools: bool,
+    /// Those of page faults.
+    pub(crate) faults: bool,
+}
+
+impl Needs {
+    pub(crate) fn all(links: Links) -> Self {
+        Self { links, calls: true, pools: true, faults: true }
+    }
+
+    fn wants(self, program: &str) -> bool {
+        match program {
+            "resident" | "user_fault" | "kernel_fault" | "enter_madvise" => self.faults,
+            _ => self.pools || !program.starts_with("pool_"),
+        }
+    }
+}
+
+/// Loads the programs, so that what the verifier refuses is known before anything is attached. With
 /// [`Links::Multi`] the answer is `None` where the kernel has no such links; then all is ready for single ones.
 ///
 /// # Errors
 /// The program, and the last lines of what the verifier said.
-pub(crate) fn load_programs(ebpf: &mut Ebpf, links: Links) -> Result<Option<Multi>> {
-    for (name, program) in ebpf.programs_mut() {
+pub(crate) fn load_programs(ebpf: &mut Ebpf, needs: Needs) -> Result<Option<Multi>> {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| needs.wants(name)) {
         let loaded = match program {
             Program::TracePoint(it) => TracePoint::load(it),
             Program::RawTracePoint(it) => RawTracePoint::load(it),
@@ -117,13 +142,16 @@ pub(crate) fn load_programs(ebpf: &mut Ebpf, links: Links) -> Result<Option<Mult
         };
         loaded.map_err(|error| explain(name, error))?;
     }
-    if links == Links::Multi {
-        match Multi::load(ebpf, OBJECT) {
+    if !needs.calls {
+        return Ok(None);
+    }
+    if needs.links == Links::Multi {
+        match Multi::load(ebpf, OBJECT, |program| needs.wants(program)) {
             Ok(multi) => return Ok(Some(multi)),
             Err(error) => log::info!("each probe gets a link of its own: {error:#}"),
         }
     }
-    for (name, program) in ebpf.programs_mut() {
+    for (name, program) in ebpf.programs_mut().filter(|(name, _)| needs.wants(name)) {
         if let Program::UProbe(it) = program {
             UProbe::load(it).map_err(|error| explain(name, error))?;
         }

@@ -48,7 +48,7 @@ use tracer_ebpf::{
 use self::{
     arrivals::Arrivals,
     growth::Growth,
-    load::Links,
+    load::{Links, Needs},
     members::Members,
     objects::Objects,
     probes::{Probes, Scope},
@@ -168,7 +168,16 @@ impl Kernel {
         )?;
         let scopes = settings.scopes();
         let links = if scopes == [Scope::Everyone] { Links::Multi } else { Links::Single };
-        let multi = load::load_programs(&mut ebpf, links)?;
+        let with_faults = settings.tier != Tier::Exact && load::announces_pages();
+        let multi = load::load_programs(
+            &mut ebpf,
+            Needs {
+                links,
+                calls: settings.tier != Tier::Growth,
+                pools: !settings.pools.is_empty(),
+                faults: with_faults,
+            },
+        )?;
         let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
         let ring = RingBuf::try_from(ebpf.take_map("RING").context("map RING")?)?;
         let ring = sys::register(ring).context("watch the ring buffer")?;
@@ -187,7 +196,6 @@ impl Kernel {
         }
         let unprobed = objects.iter().map(|(_, it)| it.unprobed.len() as u64).sum();
         counted.add(Loss::UnprobedFunctions, unprobed);
-        let with_faults = settings.tier != Tier::Exact && load::announces_pages();
         if settings.tier != Tier::Exact && !with_faults {
             log::warn!(
                 "this kernel does not announce resident pages (Linux 6.2 does): only mappings are traced"

@@ -31,11 +31,11 @@ struct Loaded {
 pub(crate) type Point = (u64, u64);
 
 impl Multi {
-    /// Loads the probes of `object` with the maps of `ebpf`, which was made from it and has a loaded program.
+    /// Loads the `wanted` probes of `object` with the maps of `ebpf`, which was made from it and has a loaded program.
     ///
     /// # Errors
     /// If the kernel does not have such links, or what it said.
-    pub(crate) fn load(ebpf: &Ebpf, object: &[u8]) -> Result<Self> {
+    pub(crate) fn load(ebpf: &Ebpf, object: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Self> {
         let mut object = Object::parse(object).context("parse the BPF object")?;
         let maps = std::mem::take(&mut object.maps);
         let fds = maps.iter().filter_map(|(name, map)| Some((name.as_str(), map_fd(ebpf.map(name)?)?, map)));
@@ -48,7 +48,7 @@ impl Multi {
         let btf =
             sys::btf_by_id(id.context("no loaded program tells its types")?).context("open the types")?;
         let mut programs = HashMap::new();
-        for (name, program) in &object.programs {
+        for (name, program) in object.programs.iter().filter(|(name, _)| wanted(name)) {
             let at_return = match program.section {
                 ProgramSection::UProbe { .. } => false,
                 ProgramSection::URetProbe { .. } => true,

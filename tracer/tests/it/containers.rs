@@ -46,6 +46,9 @@ fn begun_in_a_control_group() {
     let mut container = group.start(Path::new(command.get_program()), &arguments);
     container.wait_for("waiting");
     let pid = inner_pid(container.pid());
+    // The library was not known to anybody: its probes are in place when that is written down.
+    let is_probed = || read(&capture).is_some_and(|it| it.losses.contains_key("late_probes")).then_some(());
+    within(PATIENCE, is_probed).expect("its library is probed");
     container.say("go");
     let told = container.wait_for("done");
     let report = tracer.interrupt();
@@ -71,6 +74,10 @@ fn check(told: &[String], report: &Report, pid: u32, begun: bool) {
         // What the library did until its probes were there.
         differences.retain(|it| !it.starts_with("loss late_pro"));
         differences.retain(|it| !it.starts_with("unknown frees"));
+        // Deep stacks of the loader, whose table is made meanwhile, are cut where what was sent of them ends.
+        differences
+            .retain(|it| !it.starts_with("incomplete stack") && !it.starts_with("loss incomplete_stacks"));
+        differences.retain(|it| !it.starts_with("loss unreadable_stacks"));
     }
     assert!(differences.is_empty(), "{} differences\n{}", differences.len(), differences.join("\n"));
 }

@@ -103,7 +103,9 @@ fn a_go_program() {
 fn a_program_of_node() {
     let _alone = alone();
     let mut node = Command::new(needed("node", "nodejs"));
-    node.arg("--perf-basic-prof").arg(source("leak.js")).current_dir(scratch("growth-node-run"));
+    node.args(["--perf-basic-prof", "--interpreted-frames-native-stack"])
+        .arg(source("leak.js"))
+        .current_dir(scratch("growth-node-run"));
     let (grown_bytes, report) = record("growth-node", &mut node, |pid| {
         assert!(Path::new(&format!("/tmp/perf-{pid}.map")).exists());
     });

@@ -136,7 +136,7 @@ fn compile(source: &str, linkage: Linkage) -> PathBuf {
 fn lacks(library: &str) -> &'static [&'static str] {
     match library {
         "jemalloc" => &["-DNO_PVALLOC"],
-        "mimalloc" => &["-DTHROWS_BY_HANDLER_ONLY"],
+        "mimalloc" => &["-DNEVER_THROWS"],
         _ => &[],
     }
 }

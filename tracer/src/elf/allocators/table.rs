@@ -250,8 +250,10 @@ impl<'data> Families<'data> {
         self.prefixed(name).or_else(|| {
             let family = self.plain.unwrap_or(Family::Unknown);
             let bare = name.strip_prefix("__libc_");
+            // C libraries have no operators: in a static program they are libstdc++'s, which call malloc and free.
+            let has_operators = !matches!(self.plain, Some(Family::Glibc | Family::Musl));
             let (index, known) = find(&[C], name)
-                .or_else(|| cxx(name))
+                .or_else(|| cxx(name).filter(|_| has_operators))
                 .or_else(|| self.jemalloc_prefixes.contains(&"").then(|| find(&[MALLOCX], name))?)
                 .or_else(|| find(&[C, MUSL], bare?).map(|(index, known)| (1000 + index, known)))?;
             Some((index, family, "", known))
