@@ -1,5 +1,6 @@
-//! What the growth tier costs programs in Go, JavaScript and Java that do nothing but take memory: no program has more
-//! page faults for its time. Traced and untraced runs take turns, each a fresh process with the same work.
+//! What the growth tier costs programs in Go, JavaScript and Java: those that take some ten MiB for each second that they
+//! compute, as a fast leak does, and those that do nothing but take memory, which no program exceeds in page faults for
+//! its time. Traced and untraced runs take turns, each a fresh process with the same work.
 
 use std::{
     fs,
@@ -18,10 +19,24 @@ use super::{
 };
 use crate::root;
 
-/// Of 64 KiB each: before the measurement, and in it.
+/// Of 64 KiB each, before the measurement.
 const WARM_ROUNDS: u32 = 256;
-const ROUNDS: u32 = 4096;
-const QUICK_ROUNDS: u32 = 512;
+
+/// What a program does in a measurement.
+#[derive(Clone, Copy)]
+struct Work {
+    name: &'static str,
+    /// Of 64 KiB each.
+    rounds: u32,
+    quick_rounds: u32,
+    /// Of a sum, in each round besides.
+    steps: u32,
+}
+
+const WORKS: [Work; 2] = [
+    Work { name: "leak", rounds: 256, quick_rounds: 128, steps: 5_000_000 },
+    Work { name: "nothing else", rounds: 4096, quick_rounds: 512, steps: 0 },
+];
 
 /// A program that takes memory when it is told to. See `tracer/tests/workloads/growth`.
 struct Workload {
@@ -57,8 +72,8 @@ impl Workload {
         Ok(line.trim().to_owned())
     }
 
-    fn take(&mut self, rounds: u32) -> anyhow::Result<()> {
-        writeln!(self.ask, "{rounds}").context("ask the workload")?;
+    fn take(&mut self, rounds: u32, steps: u32) -> anyhow::Result<()> {
+        writeln!(self.ask, "{rounds} {steps}").context("ask the workload")?;
         self.line()?.parse::<u64>().context("the workload's answer")?;
         Ok(())
     }
@@ -73,9 +88,9 @@ impl Workload {
         Ok(ns as f64 / 1e9)
     }
 
-    fn measure(&mut self, rounds: u32) -> anyhow::Result<Cost> {
+    fn measure(&mut self, rounds: u32, steps: u32) -> anyhow::Result<Cost> {
         let (cpu_s, start) = (self.cpu_s()?, Instant::now());
-        self.take(rounds)?;
+        self.take(rounds, steps)?;
         let wall_s = start.elapsed().as_secs_f64();
         Ok(Cost { cpu_s: self.cpu_s()? - cpu_s, wall_s })
     }
@@ -120,11 +135,12 @@ impl Tracer {
     }
 }
 
-fn measure(lab: &Lab, command: &mut Command, traced: bool) -> anyhow::Result<Cost> {
+fn measure(lab: &Lab, command: &mut Command, work: Work, traced: bool) -> anyhow::Result<Cost> {
     let mut workload = Workload::start(command)?;
-    workload.take(WARM_ROUNDS)?;
+    // What is compiled at run time is compiled now.
+    workload.take(WARM_ROUNDS, work.steps / 8)?;
     let tracer = if traced { Some(Tracer::start(lab, workload.child.id())?) } else { None };
-    let cost = workload.measure(if lab.quick { QUICK_ROUNDS } else { ROUNDS })?;
+    let cost = workload.measure(if lab.quick { work.quick_rounds } else { work.rounds }, work.steps)?;
     tracer.map_or(Ok(()), Tracer::end)?;
     Ok(cost)
 }
@@ -141,33 +157,43 @@ pub(super) fn run(lab: &Lab, rounds: u32) -> anyhow::Result<Value> {
             continue;
         }
         let mut command = command(lab, name, sources.clone())?;
-        let (mut plain, mut traced) = (Vec::new(), Vec::new());
-        for round in 0..rounds {
-            // Whoever is first has the colder machine.
-            for is_traced in [round % 2 == 0, round % 2 != 0] {
-                let cost = measure(lab, &mut command, is_traced)?;
-                if is_traced { traced.push(cost) } else { plain.push(cost) }
-            }
+        for work in WORKS {
+            let name = format!("{name}, {}", work.name);
+            results.insert(name.clone(), pairs(lab, &mut command, work, rounds, &name, &mut table)?);
         }
-        let part =
-            |costs: &[Cost], of: fn(&Cost) -> f64| costs.iter().map(|it| Some(of(it))).collect::<Vec<_>>();
-        let ratio = |of: fn(&Cost) -> f64| Spread::ratio(&part(&traced, of), &part(&plain, of));
-        let cpu_s = Spread::of(plain.iter().map(|it| it.cpu_s));
-        let (cpu, wall) = (ratio(|it| it.cpu_s), ratio(|it| it.wall_s));
-        table.row(vec![
-            name.to_owned(),
-            stats::cell(cpu_s, 3, " s"),
-            stats::cell(cpu, 3, "x"),
-            stats::cell(wall, 3, "x"),
-        ]);
-        let json = stats::json_or_null;
-        results.insert(
-            name.to_owned(),
-            json!({ "cpu_s": json(cpu_s), "cpu_ratio": json(cpu), "wall_ratio": json(wall), "rounds": rounds }),
-        );
     }
     println!("{table}");
     Ok(results.into())
+}
+
+fn pairs(
+    lab: &Lab,
+    command: &mut Command,
+    work: Work,
+    rounds: u32,
+    name: &str,
+    table: &mut Table,
+) -> anyhow::Result<Value> {
+    let (mut plain, mut traced) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        // Whoever is first has the colder machine.
+        for is_traced in [round % 2 == 0, round % 2 != 0] {
+            let cost = measure(lab, command, work, is_traced)?;
+            if is_traced { traced.push(cost) } else { plain.push(cost) }
+        }
+    }
+    let part = |costs: &[Cost], of: fn(&Cost) -> f64| costs.iter().map(|it| Some(of(it))).collect::<Vec<_>>();
+    let ratio = |of: fn(&Cost) -> f64| Spread::ratio(&part(&traced, of), &part(&plain, of));
+    let cpu_s = Spread::of(plain.iter().map(|it| it.cpu_s));
+    let (cpu, wall) = (ratio(|it| it.cpu_s), ratio(|it| it.wall_s));
+    table.row(vec![
+        name.to_owned(),
+        stats::cell(cpu_s, 3, " s"),
+        stats::cell(cpu, 3, "x"),
+        stats::cell(wall, 3, "x"),
+    ]);
+    let json = stats::json_or_null;
+    Ok(json!({ "cpu_s": json(cpu_s), "cpu_ratio": json(cpu), "wall_ratio": json(wall), "rounds": rounds }))
 }
 
 fn command(lab: &Lab, name: &str, sources: PathBuf) -> anyhow::Result<Command> {

@@ -1,5 +1,6 @@
 // A subscription list that never forgets, in Go: each round adds 64 KiB in blocks of 1 KiB.
-// Reads a number of rounds per line, and answers with the resident anonymous memory in KiB.
+// Reads a number of rounds per line, and how much it is to compute in each besides (if it is), and answers with the
+// resident anonymous memory in KiB.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 )
 
 var subscribers [][]byte
+var sum uint64
 
 //go:noinline
 func subscribe() {
@@ -22,8 +24,16 @@ func subscribe() {
 }
 
 //go:noinline
-func serve(rounds int) {
+func compute(steps int) {
+	for step := 0; step < steps; step++ {
+		sum = sum*31 + uint64(step)
+	}
+}
+
+//go:noinline
+func serve(rounds int, steps int) {
 	for round := 0; round < rounds; round++ {
+		compute(steps)
 		for block := 0; block < 64; block++ {
 			subscribe()
 		}
@@ -44,8 +54,10 @@ func main() {
 	fmt.Println("ready")
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		rounds, _ := strconv.Atoi(lines.Text())
-		serve(rounds)
+		words := append(strings.Fields(lines.Text()), "0")
+		rounds, _ := strconv.Atoi(words[0])
+		steps, _ := strconv.Atoi(words[1])
+		serve(rounds, steps)
 		fmt.Println(residentKiB())
 	}
 }

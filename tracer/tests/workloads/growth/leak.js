@@ -1,5 +1,6 @@
 // A cache without a limit, in JavaScript: each round keeps 64 KiB, as numbers in the heap of the engine.
-// Reads a number of rounds per line, and answers with the resident anonymous memory in KiB.
+// Reads a number of rounds per line, and how much it is to compute in each besides (if it is), and answers with the
+// resident anonymous memory in KiB.
 'use strict';
 const fs = require('fs');
 const readline = require('readline');
@@ -12,8 +13,16 @@ function remember(round) {
   cache.push(numbers);
 }
 
-function serve(rounds) {
-  for (let round = 0; round < rounds; round += 4) remember(round);
+let sum = 0;
+function compute(steps) {
+  for (let step = 0; step < steps; step++) sum = (Math.imul(sum, 31) + step) | 0;
+}
+
+function serve(rounds, steps) {
+  for (let round = 0; round < rounds; round += 4) {
+    compute(4 * steps);
+    remember(round);
+  }
 }
 
 function residentKiB() {
@@ -22,6 +31,7 @@ function residentKiB() {
 
 console.log('ready');
 readline.createInterface({ input: process.stdin }).on('line', (line) => {
-  serve(Number(line));
+  const [rounds, steps = 0] = line.split(' ').map(Number);
+  serve(rounds, steps);
   console.log(residentKiB());
 });
