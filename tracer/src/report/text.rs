@@ -56,6 +56,11 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
         writeln!(out, "\nThe recording was cut off before its first interval: it says nothing.")?;
     } else if profile.sites.is_empty() && profile.other_sites > 0 {
         writeln!(out, "\nNone of {} sites is what was asked for.", units::count(profile.other_sites as i64))?;
+    } else if profile.sites.is_empty() && profile.header.is_growth() {
+        writeln!(
+            out,
+            "\nNothing grew: no mapping was made, and of the pages touched none was in the samples."
+        )?;
     } else if profile.sites.is_empty() {
         writeln!(out, "\nNo allocation was seen: the traced processes did not call the allocator.")?;
     } else if heap.is_empty() && mappings.is_empty() && resident.is_empty() {
@@ -155,6 +160,12 @@ pub(super) fn trust(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
         write!(out, "{judgement}")?
     }
     writeln!(out)?;
+    if profile.header.is_growth() {
+        writeln!(
+            out,
+            "         what is resident is not counted but estimated from samples, with the error beside it"
+        )?;
+    }
     for loss in Loss::ALL {
         let count = profile.loss(loss);
         if count > 0 {
