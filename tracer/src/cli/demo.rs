@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{exit::Failure, record};
+use crate::kernel::LibcBlock;
 
 /// The hidden command that is the traced child.
 pub(super) const LEAK_COMMAND: &str = "__demo-leak";
@@ -65,9 +66,9 @@ pub(super) fn leak() -> Result<ExitCode, Failure> {
     let mut sessions = Vec::new();
     let mut cache = HashMap::new();
     for request in 0u64.. {
-        answer(request);
-        remember_session(&mut sessions, request);
-        refresh_cache(&mut cache, request);
+        answer()?;
+        remember_session(&mut sessions)?;
+        refresh_cache(&mut cache, request)?;
         thread::sleep(Duration::from_millis(1));
     }
     Ok(ExitCode::SUCCESS)
@@ -75,22 +76,23 @@ pub(super) fn leak() -> Result<ExitCode, Failure> {
 
 /// Healthy: everything is freed again.
 #[inline(never)]
-fn answer(request: u64) {
-    let mut body = Vec::new();
-    for part in 0..20 {
-        body.push(format!("part {part} of the answer to request {request}"));
+fn answer() -> io::Result<()> {
+    for part in 1..=20 {
+        black_box(LibcBlock::new(part * 100, b'a')?);
     }
-    black_box(body.join("\n"));
+    Ok(())
 }
 
 /// The leak: sessions are added and never removed.
 #[inline(never)]
-fn remember_session(sessions: &mut Vec<Box<[u8]>>, request: u64) {
-    sessions.push(black_box(vec![request as u8; 2048].into_boxed_slice()));
+fn remember_session(sessions: &mut Vec<LibcBlock>) -> io::Result<()> {
+    sessions.push(black_box(LibcBlock::new(2048, b's')?));
+    Ok(())
 }
 
 /// Bounded: grows to a size and stays there.
 #[inline(never)]
-fn refresh_cache(cache: &mut HashMap<u64, Vec<u8>>, request: u64) {
-    cache.insert(request % 512, black_box(vec![0; 4096]));
+fn refresh_cache(cache: &mut HashMap<u64, LibcBlock>, request: u64) -> io::Result<()> {
+    cache.insert(request % 512, black_box(LibcBlock::new(4096, 0)?));
+    Ok(())
 }

@@ -61,6 +61,7 @@ pub use self::{
     perf_map::PerfMap,
     probes::Programs,
     selection::Selection,
+    sys::LibcBlock,
     tier::Tier,
 };
 use crate::{

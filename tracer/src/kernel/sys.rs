@@ -1,7 +1,11 @@
 //! The one place of user space with unsafe code: what aya 0.14 does not offer.
-#![expect(unsafe_code, reason = "mmap of a BPF array, bpf(2), and registration of a file descriptor")]
+#![expect(
+    unsafe_code,
+    reason = "mmap of a BPF array, bpf(2), registration of a file descriptor, blocks of libc"
+)]
 
 use std::{
+    alloc::{GlobalAlloc as _, Layout, System},
     ffi::{CStr, c_char},
     io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
@@ -170,4 +174,37 @@ unsafe fn bpf(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
     }
     // SAFETY: new, and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// A block of the C library, which is not what this program itself allocates with: for a child that is there to be traced.
+pub struct LibcBlock {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+impl LibcBlock {
+    /// `bytes` of malloc, filled with `byte`; of calloc if that is 0.
+    ///
+    /// # Errors
+    /// If there is no memory, or nothing is asked for.
+    #[inline(always)]
+    pub fn new(bytes: usize, byte: u8) -> io::Result<Self> {
+        let layout = Layout::array::<u8>(bytes).map_err(io::Error::other)?;
+        if bytes == 0 {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        }
+        // SAFETY: the size is not zero.
+        let start = unsafe { if byte == 0 { System.alloc_zeroed(layout) } else { System.alloc(layout) } };
+        let start = NonNull::new(start).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        // SAFETY: the block has so many bytes and is ours.
+        unsafe { start.write_bytes(byte, bytes) };
+        Ok(Self { start, layout })
+    }
+}
+
+impl Drop for LibcBlock {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` by the same allocator with this layout, and nothing else refers to it.
+        unsafe { System.dealloc(self.start.as_ptr(), self.layout) };
+    }
 }
