@@ -125,10 +125,16 @@ impl Via {
 
 /// The roles of a function's arguments, as the attach cookie of its probes.
 ///
-/// From the lowest bit: the function (8 bits), the positions of the arguments (4 bits each, counted from 1; 0 is
-/// "none"), flags (8), and a size that does not come from an argument (32; 0 is "none").
+/// From the lowest bit: the function (8 bits), the positions of the arguments (4 bits each), flags (8), and a size that
+/// does not come from an argument (32; 0 is "none").
+///
+/// A position is 0 for "none", 1 to 6 for the registers of arguments, and from [`FIRST_SAVED`] on, where a call is seen
+/// at its end only, for those that a function keeps for its caller: rbx, rbp, r12, r13, r14, r15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie(pub u64);
+
+/// The position of rbx; see [`Cookie`].
+pub const FIRST_SAVED: u8 = 7;
 
 /// The allocator keeps a cache for each thread, and frees what is in it when the thread ends (glibc since 2.26:
 /// `tcache_thread_shutdown`, malloc/malloc.c).

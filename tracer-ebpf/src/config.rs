@@ -57,6 +57,9 @@ pub struct Config {
     pub fault_every: u32,
     /// 1: the kernel gives large pages to whoever does not refuse them.
     pub always_large: u32,
+    /// 1: the tracing is over, and every program returns at once.
+    pub off: u32,
+    pub pad: u32,
 }
 
 /// Nobody but the targets and, if they are followed, their children.

@@ -92,6 +92,9 @@ pub struct Process {
     pub generation: u32,
     /// One of the `PROCESS_*` constants.
     pub state: u32,
+    /// Of the allocated bytes one in 2 to this power is sampled; 0: every block is reported.
+    pub sample_shift: u32,
+    pub pad: u32,
 }
 
 /// The place is free.

@@ -176,6 +176,38 @@ fn end(sp: u64, result: u64) -> Option<()> {
     Some(())
 }
 
+/// A call is at a place that all ways lead through on which it has succeeded: the result is in rax and stays there, and the
+/// size is in a register that the function keeps for its caller. So one probe sees all of the call.
+#[inline(always)]
+pub(crate) fn whole(ctx: &ProbeContext) -> Option<()> {
+    let address = user::result_at_exit(ctx);
+    if address == 0 {
+        return None;
+    }
+    let thread = thread::current()?;
+    let regs = user::at_entry(ctx);
+    // One that was jumped to has its return address where the outer one has it.
+    if thread.in_call == IN_CALL && regs.sp <= thread.sp && !has_lost_its_frame(thread) {
+        return None;
+    }
+    note_stale(thread);
+    thread.in_call = NOT_IN_CALL;
+    // SAFETY: the context is the program's own.
+    let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.regs.cast()) });
+    let saved = user::Saved::of(ctx);
+    let size = saved.at(cookie.size());
+    let size_bytes = match cookie.count() {
+        0 => size,
+        position => user::product(size, saved.at(position)),
+    };
+    let is_enclosed = thread.pool.encloses(regs.sp);
+    let stack = if is_enclosed { 0 } else { walk::stack_of_caller(thread.process, regs.here()) };
+    let flags = if is_enclosed { NESTED } else { 0 };
+    let head = head(Kind::Alloc, thread.process, cookie.via(), flags);
+    emit(&Alloc { head, address, size_bytes, stack }, Wake::WhenFilling);
+    Some(())
+}
+
 /// A block is being freed. Inside a call that is about this block it is that call's business, and inside an enclosing one
 /// all is.
 #[inline(always)]

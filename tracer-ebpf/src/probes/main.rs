@@ -48,6 +48,13 @@ fn leave_at_exit(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// An allocating function has succeeded: what it was asked for and what it gives are both there.
+#[uprobe]
+fn whole(ctx: ProbeContext) -> u32 {
+    call::whole(&ctx);
+    0
+}
+
 /// A freeing function was entered.
 #[uprobe]
 fn free(ctx: ProbeContext) -> u32 {

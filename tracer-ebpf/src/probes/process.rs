@@ -48,7 +48,7 @@ fn new_process() -> Option<u32> {
         // SAFETY: a map value; see above.
         unsafe {
             if (*process).state == PROCESS_NONE {
-                *process = Process { generation: 0, state: PROCESS_TRACED };
+                *process = Process { generation: 0, state: PROCESS_TRACED, sample_shift: 0, pad: 0 };
                 return Some(number);
             }
         }

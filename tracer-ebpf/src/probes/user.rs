@@ -10,7 +10,7 @@ use aya_ebpf::{
     },
     programs::{ProbeContext, RawTracePointContext, RetProbeContext, TracePointContext},
 };
-use tracer_ebpf::unwind::Regs;
+use tracer_ebpf::{call::FIRST_SAVED, unwind::Regs};
 
 /// The user registers that the probes look at.
 #[derive(Clone, Copy)]
@@ -104,6 +104,36 @@ impl Arguments {
             6 => sixth,
             _ => 0,
         }
+    }
+}
+
+/// The registers that a function keeps for its caller: where it keeps its own arguments across calls.
+#[derive(Clone, Copy)]
+pub(crate) struct Saved([u64; 6]);
+
+impl Saved {
+    #[inline(always)]
+    pub(crate) fn of(ctx: &ProbeContext) -> Self {
+        // SAFETY: as in `Arguments::of`.
+        let read = |field: *const u64| unsafe { field.read_volatile() };
+        // SAFETY: as above.
+        let regs = unsafe {
+            [
+                &raw const (*ctx.regs).rbx,
+                &raw const (*ctx.regs).rbp,
+                &raw const (*ctx.regs).r12,
+                &raw const (*ctx.regs).r13,
+                &raw const (*ctx.regs).r14,
+                &raw const (*ctx.regs).r15,
+            ]
+        };
+        Self(regs.map(read))
+    }
+
+    /// What is kept at `position`, counted from [`FIRST_SAVED`]; 0 for any other.
+    #[inline(always)]
+    pub(crate) fn at(self, position: u8) -> u64 {
+        Arguments(self.0).at(position.wrapping_sub(FIRST_SAVED - 1))
     }
 }
 

@@ -37,6 +37,9 @@ const RAW_WORDS: usize = size_of::<RawStack>() / 8;
 #[repr(C)]
 pub(crate) struct Scratch {
     busy: u64,
+    /// Frames that are left out, the innermost first.
+    skipped: u32,
+    pad: u32,
     ip: u64,
     sp: u64,
     fp: u64,
@@ -59,6 +62,17 @@ pub(crate) struct Scratch {
 /// there is none.
 #[inline(always)]
 pub(crate) fn stack(process: u32, from: Regs) -> u64 {
+    walk_from(process, from, 0)
+}
+
+/// The same without the innermost frame.
+#[inline(always)]
+pub(crate) fn stack_of_caller(process: u32, from: Regs) -> u64 {
+    walk_from(process, from, 1)
+}
+
+#[inline(always)]
+fn walk_from(process: u32, from: Regs, skipped: u32) -> u64 {
     // SAFETY: no preconditions.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     for attempt in 0..SLOTS_PER_CPU {
@@ -67,7 +81,7 @@ pub(crate) fn stack(process: u32, from: Regs) -> u64 {
         // SAFETY: a map value; no other reference to this field exists.
         let busy = unsafe { &raw mut (*scratch).busy };
         if sync::claim(busy) {
-            let key = walk(scratch, slot, process, from);
+            let key = walk(scratch, slot, process, from, skipped);
             sync::release(busy);
             return key;
         }
@@ -79,9 +93,9 @@ pub(crate) fn stack(process: u32, from: Regs) -> u64 {
 /// A walk in a place that is claimed. The callback makes a reference of its own: none may be held here
 /// meanwhile, or the compiler would take what is in it for unchanged.
 #[inline(always)]
-fn walk(scratch: *mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
+fn walk(scratch: *mut Scratch, slot: u32, process: u32, from: Regs, skipped: u32) -> u64 {
     // SAFETY: the claim makes this the only reference.
-    begin(unsafe { &mut *scratch }, process, from);
+    begin(unsafe { &mut *scratch }, process, from, skipped);
 
     let mut slot = slot;
     // SAFETY: the callback has the signature that the helper wants, and `slot` outlives the call.
@@ -93,7 +107,8 @@ fn walk(scratch: *mut Scratch, slot: u32, process: u32, from: Regs) -> u64 {
 }
 
 #[inline(always)]
-fn begin(scratch: &mut Scratch, process: u32, from: Regs) {
+fn begin(scratch: &mut Scratch, process: u32, from: Regs, skipped: u32) {
+    scratch.skipped = skipped;
     (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
     scratch.stop = Stop::Truncated as u32;
     scratch.hash = 0;
@@ -161,11 +176,15 @@ fn caller(scratch: &mut Scratch) -> Result<(), Stop> {
     if let Err(Stop::Pending) = rule {
         return Err(Stop::Pending);
     }
-    scratch.record.stack.frames[count] = frame.0;
-    scratch.record.stack.count = count as u32 + 1;
-    // An address says which code it is in one process only.
-    let owner = if frame.object() == 0 { scratch.process as u64 } else { 0 };
-    scratch.hash = mix(scratch.hash, frame.0 ^ owner);
+    if scratch.skipped > 0 {
+        scratch.skipped -= 1;
+    } else {
+        scratch.record.stack.frames[count] = frame.0;
+        scratch.record.stack.count = count as u32 + 1;
+        // An address says which code it is in one process only.
+        let owner = if frame.object() == 0 { scratch.process as u64 } else { 0 };
+        scratch.hash = mix(scratch.hash, frame.0 ^ owner);
+    }
 
     if regs.sp.wrapping_sub(scratch.window_base) >= scratch.window_bytes {
         move_window(scratch);
@@ -259,6 +278,7 @@ fn send_raw(scratch: &mut Scratch) -> u64 {
     let record = &mut scratch.record;
     (record.ip, record.sp, record.fp) = (scratch.ip, scratch.sp, scratch.fp);
     (record.exact, record.window_bytes) = (scratch.exact, scratch.window_bytes as u32);
+    (record.skipped, record.pad) = (scratch.skipped, 0);
     emit_words::<RAW_WORDS>(as_words(&scratch.record), RAW_WORDS, Wake::Now);
     key
 }

@@ -10,7 +10,7 @@ use aya::{
 };
 use tracer_ebpf::{
     config::{Config, NAME_BYTES, SELECT_ALL, SELECT_GROUPS, SELECT_NAMES},
-    mapping::{MAX_PROCESSES, Member, PROCESS_NONE, Process, USER_SIDE, process_number, process_slot},
+    mapping::{MAX_PROCESSES, Member, Process, USER_SIDE, process_number, process_slot},
 };
 
 use super::selection::Selection;
@@ -90,14 +90,14 @@ impl Members {
         }
         let Some(number) = self.free_number() else { return Ok(None) };
         let slot = process_slot(number);
-        self.processes.set(slot, Process { generation: 0, state }, 0)?;
+        self.processes.set(slot, Process { state, ..Process::default() }, 0)?;
         match self.members.insert(tgid, Member { process: number, borrowed: 0 }, ONLY_NEW) {
             Ok(()) => {
                 self.taken.insert(slot);
                 Ok(Some(ProcessId(number)))
             }
             Err(error) => {
-                self.processes.set(slot, Process { generation: 0, state: PROCESS_NONE }, 0)?;
+                self.processes.set(slot, Process::default(), 0)?;
                 match error {
                     // The kernel half was first.
                     MapError::SyscallError(ref call)
@@ -115,7 +115,7 @@ impl Members {
     pub(crate) fn remove(&mut self, tgid: u32, process: ProcessId) {
         let _ = self.members.remove(&tgid);
         let slot = process_slot(process.0);
-        let _ = self.processes.set(slot, Process { generation: 0, state: PROCESS_NONE }, 0);
+        let _ = self.processes.set(slot, Process::default(), 0);
         self.end(process);
     }
 
