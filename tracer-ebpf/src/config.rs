@@ -59,7 +59,8 @@ pub struct Config {
     pub always_large: u32,
     /// 1: the tracing is over, and every program returns at once.
     pub off: u32,
-    pub pad: u32,
+    /// A power of two, less one: how many places there are to walk stacks in.
+    pub scratch_mask: u32,
 }
 
 /// Nobody but the targets and, if they are followed, their children.
@@ -77,7 +78,3 @@ pub const NAME_BYTES: usize = 16;
 pub const MAX_NAMES: u32 = 64;
 /// Control groups that can be selected: as many as anybody types, and those that are made again in their place.
 pub const MAX_GROUPS: u32 = 1 << 10;
-
-/// Threads that can be preempted in the middle of a stack walk on one CPU before a walk is refused, and
-/// counted: each waits for a CPU, and the scheduler rarely stacks up more than two.
-pub const SCRATCH_PER_CPU: u32 = 4;

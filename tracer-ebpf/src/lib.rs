@@ -13,4 +13,5 @@ pub mod mapping;
 #[cfg(feature = "user")]
 mod pod;
 pub mod record;
+pub mod trail;
 pub mod unwind;

@@ -188,7 +188,7 @@ pub fn find_row(
 /// # Errors
 /// The reason why there is none: [`Stop::Complete`] at the outermost frame.
 #[inline(always)]
-pub fn step(regs: Regs, rule: Rule, read: impl Fn(u64) -> Option<u64>) -> Result<Regs, Stop> {
+pub fn step(regs: Regs, rule: Rule, mut read: impl FnMut(u64) -> Option<u64>) -> Result<Regs, Stop> {
     let cfa = match rule.cfa {
         CFA_SP => offset(regs.sp, rule.cfa_offset),
         CFA_FP => offset(regs.fp, rule.cfa_offset),
@@ -231,7 +231,7 @@ pub fn step(regs: Regs, rule: Rule, read: impl Fn(u64) -> Option<u64>) -> Result
 
 /// A function that has pushed the caller's frame pointer below its return address.
 #[inline(always)]
-fn framed(regs: Regs, read: impl Fn(u64) -> Option<u64>) -> Result<Regs, Stop> {
+fn framed(regs: Regs, mut read: impl FnMut(u64) -> Option<u64>) -> Result<Regs, Stop> {
     let (Some(fp), Some(ip)) = (read(regs.fp), read(regs.fp.wrapping_add(8))) else {
         return Err(Stop::NoFramePointer);
     };
@@ -248,7 +248,7 @@ pub fn frameless(
     regs: Regs,
     rule: Rule,
     code: Range<u64>,
-    read: impl Fn(u64) -> Option<u64>,
+    mut read: impl FnMut(u64) -> Option<u64>,
 ) -> Option<Regs> {
     if rule.cfa != CFA_GO || !regs.exact {
         return None;
@@ -265,8 +265,8 @@ fn offset(base: u64, by: i32) -> u64 {
 
 /// The interrupted function's registers, out of the signal frame. Its stack may be another one.
 #[inline(always)]
-fn signal_frame(regs: Regs, read: impl Fn(u64) -> Option<u64>) -> Result<Regs, Stop> {
-    let word = |at: u64| read(regs.sp.wrapping_add(at)).ok_or(Stop::Unreadable);
+fn signal_frame(regs: Regs, mut read: impl FnMut(u64) -> Option<u64>) -> Result<Regs, Stop> {
+    let mut word = |at: u64| read(regs.sp.wrapping_add(at)).ok_or(Stop::Unreadable);
     Ok(Regs { ip: word(SIGNAL_IP)?, sp: word(SIGNAL_SP)?, fp: word(SIGNAL_FP)?, exact: true })
 }
 

@@ -14,9 +14,10 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    emit::{Wake, count, emit, head, now_ns},
+    emit::{count, emit_call, head, now_ns},
     thread::{self, IN_CALL, MAY_HAVE_LEFT, NOT_IN_CALL, Thread},
-    user, walk,
+    user,
+    walk::{self, From},
 };
 
 /// The call begins: remembers its arguments and walks the stack, which at this moment is untouched.
@@ -39,17 +40,13 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     thread.pointer = arguments.at(if cookie.out() == 0 { cookie.old() } else { cookie.out() });
     thread.cookie = cookie.0;
     thread.sp = regs.sp;
-    thread.caller = 0;
     thread.started_ns = if cookie.old() == 0 { 0 } else { now_ns() };
     let is_enclosed = thread.pool.encloses(regs.sp);
     thread.flags = if is_enclosed { NESTED as u64 } else { 0 };
-    thread.stack = match regs.caller() {
-        Some(caller) => {
-            thread.caller = caller.ip;
-            if is_enclosed { 0 } else { walk::stack(thread.process, caller) }
-        }
-        None => 0,
-    };
+    if needs_frame(cookie) {
+        thread.caller = user::word(regs.sp).unwrap_or(0);
+    }
+    thread.stack = if is_enclosed { 0 } else { walk::stack(thread.process, From::Entry(regs)) };
     thread.in_call = IN_CALL;
     Some(())
 }
@@ -67,8 +64,7 @@ fn is_inside(thread: &mut Thread, sp: u64) -> bool {
 /// call goes on. Nothing is lost, since such a call has handed out nothing.
 #[inline(always)]
 fn has_lost_its_frame(thread: &mut Thread) -> bool {
-    let cookie = Cookie(thread.cookie);
-    if !(cookie.may_throw() || cookie.is_enclosing()) || is_tail_call(thread.sp) {
+    if !needs_frame(Cookie(thread.cookie)) || is_tail_call(thread.sp) {
         return false;
     }
     let is_gone = user::word(thread.sp).is_none_or(|it| it != thread.caller);
@@ -76,6 +72,12 @@ fn has_lost_its_frame(thread: &mut Thread) -> bool {
         thread.in_call = NOT_IN_CALL;
     }
     is_gone
+}
+
+/// Whether a call may go on or end without a sign of it.
+#[inline(always)]
+fn needs_frame(cookie: Cookie) -> bool {
+    cookie.may_throw() || cookie.is_enclosing()
 }
 
 /// Something begins that is not inside the call in progress: if there is one, its frame is gone, and no return was seen.
@@ -168,10 +170,10 @@ fn end(sp: u64, result: u64) -> Option<()> {
         }
         let started_ns = thread.started_ns;
         let head = head(Kind::Realloc, thread.process, cookie.via(), thread.flags as u8);
-        emit(&Realloc { head, old_address, address, size_bytes, stack, started_ns }, Wake::WhenFilling);
+        emit_call(&Realloc { head, old_address, address, size_bytes, stack, started_ns }, head);
     } else if address != 0 {
         let head = head(Kind::Alloc, thread.process, cookie.via(), thread.flags as u8);
-        emit(&Alloc { head, address, size_bytes, stack }, Wake::WhenFilling);
+        emit_call(&Alloc { head, address, size_bytes, stack }, head);
     }
     Some(())
 }
@@ -201,10 +203,10 @@ pub(crate) fn whole(ctx: &ProbeContext) -> Option<()> {
         position => user::product(size, saved.at(position)),
     };
     let is_enclosed = thread.pool.encloses(regs.sp);
-    let stack = if is_enclosed { 0 } else { walk::stack_of_caller(thread.process, regs.here()) };
+    let stack = if is_enclosed { 0 } else { walk::stack(thread.process, From::CallerOf(regs)) };
     let flags = if is_enclosed { NESTED } else { 0 };
     let head = head(Kind::Alloc, thread.process, cookie.via(), flags);
-    emit(&Alloc { head, address, size_bytes, stack }, Wake::WhenFilling);
+    emit_call(&Alloc { head, address, size_bytes, stack }, head);
     Some(())
 }
 
@@ -243,10 +245,11 @@ pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
         thread.caller = user::word(regs.sp).unwrap_or(0);
         thread.in_call = IN_CALL;
     }
-    let (_, tid) = user::current_ids();
+    let (tgid, tid) = user::current_ids();
     let head = head(Kind::Free, thread.process, 0, tid as u8);
-    emit(&Free { head, address }, Wake::WhenFilling);
-    if cookie.has_thread_cache() {
+    emit_call(&Free { head, address }, head);
+    // The first thread does not empty its cache (`__libc_start_call_main`, sysdeps/nptl/libc_start_call_main.h).
+    if cookie.has_thread_cache() && tid != tgid {
         note_place(thread, regs.sp, head.time_ns);
     }
     Some(())

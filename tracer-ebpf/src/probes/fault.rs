@@ -155,7 +155,7 @@ pub(crate) fn resident(ctx: &RawTracePointContext) -> Option<()> {
     let stack = if thread.is_inside_call(regs.sp) && thread.stack != 0 {
         thread.stack
     } else {
-        walk::stack(process, regs.here())
+        walk::stack(process, walk::From::Here(regs))
     };
     let flags = if maybe_large { MAYBE_LARGE } else { 0 };
     let head = head(Kind::Touch, process, Via::PageFault.code(), flags);

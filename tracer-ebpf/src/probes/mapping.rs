@@ -20,7 +20,6 @@ use crate::{
     emit::{Wake, count, emit, head},
     maps::{CONFIG, NEXT, OBJECTS, PAGES, TABLES},
     path, sync, user,
-    walk::Scratch,
 };
 
 /// `VM_EXEC` of include/linux/mm.h.
@@ -54,31 +53,35 @@ impl Vma {
     }
 }
 
-/// Makes `scratch.last` the mapping around `address`.
+/// Makes `last` the mapping around `address`; `other` was the one before.
 ///
 /// # Errors
 /// `NoMapping` if nothing executable is there; `Pending` if the kernel cannot be asked just now.
 #[inline(always)]
-pub(crate) fn find(scratch: &mut Scratch, address: u64) -> Result<(), Stop> {
-    if address >= scratch.last.start && address < scratch.last.end {
+pub(crate) fn find(
+    (process, generation): (u32, u32),
+    (last, other): (&mut Mapped, &mut Mapped),
+    address: u64,
+) -> Result<(), Stop> {
+    if address >= last.start && address < last.end {
         return Ok(());
     }
-    core::mem::swap(&mut scratch.last, &mut scratch.other);
-    if address >= scratch.last.start && address < scratch.last.end {
+    core::mem::swap(last, other);
+    if address >= last.start && address < last.end {
         return Ok(());
     }
-    let key = PageKey { process: scratch.process, generation: scratch.generation, page: address >> 12 };
+    let key = PageKey { process, generation, page: address >> 12 };
     if let Some(mapped) = PAGES.get_ptr(key) {
         // SAFETY: a cached value may be replaced by another page's at any time; the range check below
         // catches that.
         let mapped = unsafe { *mapped };
         if address >= mapped.start && address < mapped.end {
-            scratch.last = mapped;
+            *last = mapped;
             return Ok(());
         }
     }
-    scratch.last = resolve(scratch.process, scratch.generation, address)?;
-    let _ = PAGES.insert(key, scratch.last, 0);
+    *last = resolve(process, generation, address)?;
+    let _ = PAGES.insert(key, *last, 0);
     Ok(())
 }
 

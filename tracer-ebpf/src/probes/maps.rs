@@ -54,7 +54,15 @@ pub(crate) static NAMES: HashMap<[u8; NAME_BYTES], u8> = HashMap::with_max_entri
 #[map]
 pub(crate) static GROUPS: HashMap<u64, u8> = HashMap::with_max_entries(MAX_GROUPS, 0);
 
-/// By tid; entries are made on a thread's first call. Those of further threads are counted as `ThreadsFull`.
+/// Threads that have a place to themselves: 5 MiB. `pid_max` is 32,768 on most machines, and ids are given out in turn, so
+/// that those of one program mostly differ in their lowest bits.
+pub(crate) const PLACES: u32 = 1 << 14;
+
+/// By the lowest bits of the tid; a place is claimed on a thread's first call and given back when the thread ends.
+#[map]
+pub(crate) static THREAD_PLACES: Array<Thread> = Array::with_max_entries(PLACES, 0);
+
+/// By tid: threads whose place is another's. Those of further threads are counted as `ThreadsFull`.
 #[map]
 pub(crate) static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(1 << 17, BPF_F_NO_PREALLOC);
 
@@ -117,6 +125,6 @@ pub(crate) static RULES: Array<Rule> = Array::with_max_entries(1 << 16, 0);
 #[map]
 pub(crate) static SEEN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1 << 17, 0);
 
-/// Places to walk a stack in; [`crate::walk::SLOTS_PER_CPU`] for each CPU, sized by user space.
+/// Places to walk a stack in, sized by user space.
 #[map]
 pub(crate) static SCRATCH: Array<Scratch> = Array::with_max_entries(1, 0);

@@ -86,7 +86,6 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
         0 => cookie.fixed_size_bytes() as u64,
         position => arguments.at(position),
     };
-    let caller = regs.caller()?;
     thread.pool.size_bytes = match cookie.count() {
         0 => size,
         position => user::product(size, arguments.at(position)),
@@ -94,9 +93,9 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     thread.pool.pointer = arguments.at(if cookie.out() == 0 { cookie.old() } else { cookie.out() });
     thread.pool.cookie = cookie.0;
     thread.pool.sp = regs.sp;
-    thread.pool.caller = caller.ip;
+    thread.pool.caller = user::word(regs.sp)?;
     thread.pool.started_ns = if cookie.old() == 0 { 0 } else { now_ns() };
-    thread.pool.stack = walk::stack(thread.process, caller);
+    thread.pool.stack = walk::stack(thread.process, walk::From::Entry(regs));
     thread.pool.state = IN_CALL;
     Some(())
 }

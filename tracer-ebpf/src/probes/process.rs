@@ -17,7 +17,7 @@ use crate::{
     mapping,
     maps::{self, CONFIG, MEMBERS, NEXT},
     select, sync,
-    thread::{self, Thread},
+    thread::{self, Ended},
     user,
 };
 
@@ -190,7 +190,7 @@ pub(crate) fn exit(ctx: &RawTracePointContext) -> Option<()> {
     let thread = thread::end();
     // Two that end at the same moment both see that none is left; what the later one says would come after the end.
     let member = member(tgid)?;
-    if let Some(Thread { process, frees_since_ns: since_ns, .. }) = thread
+    if let Some(Ended { process, frees_since_ns: since_ns }) = thread
         && since_ns != 0
         && !killed
     {

@@ -47,7 +47,7 @@ fn begin(thread: &mut Thread, with_stack: bool) {
     let nested = thread.is_inside_call(regs.sp) || thread.pool.encloses(regs.sp);
     thread.syscall = Syscall { flags: if nested { NESTED as u32 } else { 0 }, ..Syscall::default() };
     if with_stack && !nested {
-        thread.syscall.stack = walk::stack(thread.process, regs.here());
+        thread.syscall.stack = walk::stack(thread.process, walk::From::Here(regs));
     }
 }
 

@@ -18,6 +18,20 @@ pub(crate) fn claim(value: *mut u64) -> bool {
     unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(value, 0, 1).1 }
 }
 
+/// Sets `*value` to `owner` if it is 0, and says whether it was.
+#[inline(always)]
+pub(crate) fn claim_for(value: *mut u32, owner: u32) -> bool {
+    // SAFETY: as in `fetch_add`.
+    unsafe { atomic_cxchg::<u32, { SeqCst }, { SeqCst }>(value, 0, owner).1 }
+}
+
+/// Sets `*value` to 0.
+#[inline(always)]
+pub(crate) fn free(value: *mut u32) {
+    // SAFETY: as in `fetch_add`.
+    unsafe { atomic_xchg::<u32, { SeqCst }>(value, 0) };
+}
+
 /// Sets `*value` to 0.
 #[inline(always)]
 pub(crate) fn release(value: *mut u64) {

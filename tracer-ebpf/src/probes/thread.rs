@@ -5,9 +5,9 @@ use tracer_ebpf::{loss::Loss, mapping::PROCESS_TRACED};
 use crate::{
     emit::count,
     fault,
-    maps::{self, MEMBERS, THREADS},
+    maps::{self, MEMBERS, PLACES, THREAD_PLACES, THREADS},
     pool::PoolCall,
-    user,
+    sync, user,
 };
 
 /// [`Thread::in_call`].
@@ -20,9 +20,12 @@ pub(crate) const MAY_HAVE_LEFT: u32 = 2;
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct Thread {
+    /// Whose place it is in [`THREAD_PLACES`], or 0.
+    tid: u32,
     pub(crate) process: u32,
     /// [`IN_CALL`] between the entry and the return of an allocator call.
     pub(crate) in_call: u32,
+    pad: u32,
     /// The stack pointer at the call's entry: where its return address lies.
     pub(crate) sp: u64,
     /// The return address.
@@ -74,37 +77,90 @@ pub(crate) struct Syscall {
 #[inline(always)]
 pub(crate) fn current() -> Option<&'static mut Thread> {
     let (tgid, tid) = user::current_ids();
-    if let Some(thread) = entry(tid) {
-        return Some(thread);
+    match place(tid) {
+        Place::Own(thread) => Some(thread),
+        Place::Free(free) => begin(tgid, tid, Some(free)),
+        Place::Taken => match entry(tid) {
+            Some(thread) => Some(thread),
+            None => begin(tgid, tid, None),
+        },
     }
-    let member = MEMBERS.get_ptr(tgid)?;
-    // SAFETY: the map does not reuse the memory of removed entries while a program runs.
-    let process = unsafe { (*member).process };
-    if maps::process(process)?.state != PROCESS_TRACED {
-        return None;
-    }
-    if THREADS.insert(tid, Thread { process, ..Thread::default() }, 0).is_err() {
-        count(Loss::ThreadsFull);
-        return None;
-    }
-    entry(tid)
 }
 
 /// The current thread, if a program has met it before.
 #[inline(always)]
 pub(crate) fn known() -> Option<&'static mut Thread> {
     let (_, tid) = user::current_ids();
-    entry(tid)
+    match place(tid) {
+        Place::Own(thread) => Some(thread),
+        Place::Free(_) => None,
+        Place::Taken => entry(tid),
+    }
+}
+
+/// What is left to say of a thread that is no more.
+pub(crate) struct Ended {
+    pub(crate) process: u32,
+    pub(crate) frees_since_ns: u64,
 }
 
 /// Forgets the current thread, whose image or life has ended, and returns what was known of it.
 #[inline(always)]
-pub(crate) fn end() -> Option<Thread> {
+pub(crate) fn end() -> Option<Ended> {
     let (_, tid) = user::current_ids();
-    let thread = *entry(tid)?;
-    let _ = THREADS.remove(tid);
+    let thread = known()?;
     fault::disarm(thread.fault);
-    Some(thread)
+    let ended = Ended { process: thread.process, frees_since_ns: thread.frees_since_ns };
+    if thread.tid == tid {
+        sync::free(&raw mut thread.tid);
+    } else {
+        let _ = THREADS.remove(tid);
+    }
+    Some(ended)
+}
+
+/// The place that a thread's id leads to.
+enum Place {
+    Own(&'static mut Thread),
+    Free(*mut Thread),
+    Taken,
+}
+
+#[inline(always)]
+fn place(tid: u32) -> Place {
+    let Some(thread) = THREAD_PLACES.get_ptr_mut(tid % PLACES) else { return Place::Taken };
+    // SAFETY: a map value; other threads may change the word, but none to or from this thread's id.
+    match unsafe { (&raw const (*thread).tid).read_volatile() } {
+        // SAFETY: only the thread itself uses its entry, and a program is not interrupted by another one of the same thread.
+        it if it == tid => Place::Own(unsafe { &mut *thread }),
+        0 => Place::Free(thread),
+        _ => Place::Taken,
+    }
+}
+
+/// Makes an entry for the current thread, if its process is traced.
+#[inline(always)]
+fn begin(tgid: u32, tid: u32, free: Option<*mut Thread>) -> Option<&'static mut Thread> {
+    let member = MEMBERS.get_ptr(tgid)?;
+    // SAFETY: the map does not reuse the memory of removed entries while a program runs.
+    let process = unsafe { (*member).process };
+    if maps::process(process)?.state != PROCESS_TRACED {
+        return None;
+    }
+    if let Some(thread) = free
+        // SAFETY: a map value.
+        && sync::claim_for(unsafe { &raw mut (*thread).tid }, tid)
+    {
+        // SAFETY: the claim makes it this thread's.
+        let thread = unsafe { &mut *thread };
+        *thread = Thread { tid, process, ..Thread::default() };
+        return Some(thread);
+    }
+    if THREADS.insert(tid, Thread { process, ..Thread::default() }, 0).is_err() {
+        count(Loss::ThreadsFull);
+        return None;
+    }
+    entry(tid)
 }
 
 #[inline(always)]

@@ -27,10 +27,10 @@ impl UserRegs {
         Regs { ip: self.ip, sp: self.sp, fp: self.fp, exact: true }
     }
 
-    /// A walk that begins at the caller of a function that has not touched its stack yet.
+    /// A walk that begins at the caller of a function that has not touched its stack yet, at address `ip`.
     #[inline(always)]
-    pub(crate) fn caller(self) -> Option<Regs> {
-        Some(Regs { ip: word(self.sp)?, sp: self.sp.wrapping_add(8), fp: self.fp, exact: false })
+    pub(crate) fn caller(self, ip: u64) -> Regs {
+        Regs { ip, sp: self.sp.wrapping_add(8), fp: self.fp, exact: false }
     }
 }
 

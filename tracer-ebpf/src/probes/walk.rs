@@ -1,30 +1,31 @@
 //! Walks the current thread's user stack: drives [`tracer_ebpf::unwind`] over the tables.
 //!
-//! Programs can be preempted, and another thread's probe can then run on the same CPU, so a walk
-//! claims its place. The stack is copied once per walk and read from the copy; words outside of it are
-//! read one by one.
+//! A thread has a place that it shares with few others, where it finds what it remembers of its last walk
+//! ([`tracer_ebpf::trail`]). Programs can be preempted, and another thread's probe can then run on the same CPU, so a walk
+//! claims its place. The stack is copied once per walk and read from the copy; words outside of it are read one by one.
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, generated::bpf_loop};
+use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_ebpf::{
     loss::Loss,
     mapping::{Mapped, TABLE_NONE, TABLE_PENDING},
     record::{Frame, Kind, MAX_FRAMES, RAW_WINDOW_BYTES, RawStack, Stack, mix},
-    unwind::{self, BLOCK_SHIFT, CFA_FRAME, Regs, Rule, Stop, find_row, frameless, rule_of},
+    trail::{self, Place, Trail},
+    unwind::{BLOCK_SHIFT, CFA_FRAME, Regs, Rule, Stop, find_row, rule_of},
 };
 
 use crate::{
     emit::{Wake, count, emit_words, head},
     mapping,
-    maps::{self, BLOCKS, RECENT, RECENT_ENTRIES, ROWS, RULES, SCRATCH, SEEN, TABLES, word},
+    maps::{self, BLOCKS, CONFIG, RECENT, RECENT_ENTRIES, ROWS, RULES, SCRATCH, SEEN, TABLES, word},
     sync, user,
 };
 
-/// Threads that can be preempted in the middle of a walk on one CPU; user space sizes the map by it.
-pub(crate) const SLOTS_PER_CPU: u32 = tracer_ebpf::config::SCRATCH_PER_CPU;
+/// Places that are tried before a walk is refused.
+const TRIES: u32 = 4;
 
-/// Bytes that are copied at a time. Measured at 27 frames: one and two KiB cost the same, half a KiB 7 % more.
+/// Bytes that are copied at a time, unless the last walk needed fewer.
 const WINDOW_BYTES: u64 = 2048;
 
 const PAGE_BYTES: u64 = 4096;
@@ -37,51 +38,45 @@ const RAW_WORDS: usize = size_of::<RawStack>() / 8;
 #[repr(C)]
 pub(crate) struct Scratch {
     busy: u64,
-    /// Frames that are left out, the innermost first.
-    skipped: u32,
-    pad: u32,
-    ip: u64,
-    sp: u64,
-    fp: u64,
-    exact: u32,
-    stop: u32,
-    hash: u64,
-    window_base: u64,
-    window_bytes: u64,
+    /// Whose last walk it was.
+    tid: u32,
     pub(crate) process: u32,
     pub(crate) generation: u32,
+    pad: u32,
+    window_base: u64,
+    window_bytes: u64,
     /// Where the frame before was found; most callers lie in the same object. It and the next hold as
     /// long as process and generation do, over many walks.
     pub(crate) last: Mapped,
     /// Where the one before that was found: stacks alternate between a program and a library.
     pub(crate) other: Mapped,
+    trail: Trail,
     record: RawStack,
 }
 
-/// The key of the current stack, which user space has been told or is told now; 0, and counted, if
-/// there is none.
-#[inline(always)]
-pub(crate) fn stack(process: u32, from: Regs) -> u64 {
-    walk_from(process, from, 0)
+/// Where a walk begins.
+#[derive(Clone, Copy)]
+pub(crate) enum From {
+    /// At the interrupted instruction.
+    Here(user::UserRegs),
+    /// At the caller of the interrupted function.
+    CallerOf(user::UserRegs),
+    /// At the caller of a function that has not touched its stack yet.
+    Entry(user::UserRegs),
 }
 
-/// The same without the innermost frame.
+/// The key of the current stack, which user space has been told or is told now; 0, and counted, if there is none.
 #[inline(always)]
-pub(crate) fn stack_of_caller(process: u32, from: Regs) -> u64 {
-    walk_from(process, from, 1)
-}
-
-#[inline(always)]
-fn walk_from(process: u32, from: Regs, skipped: u32) -> u64 {
-    // SAFETY: no preconditions.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    for attempt in 0..SLOTS_PER_CPU {
-        let slot = cpu * SLOTS_PER_CPU + attempt;
+pub(crate) fn stack(process: u32, from: From) -> u64 {
+    let Some(config) = CONFIG.get(0) else { return 0 };
+    let (_, tid) = user::current_ids();
+    for attempt in 0..TRIES {
+        let slot = tid.wrapping_add(attempt) & config.scratch_mask;
         let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { break };
         // SAFETY: a map value; no other reference to this field exists.
         let busy = unsafe { &raw mut (*scratch).busy };
         if sync::claim(busy) {
-            let key = walk(scratch, slot, process, from, skipped);
+            let key = walk(scratch, slot, (process, tid), from);
             sync::release(busy);
             return key;
         }
@@ -90,123 +85,135 @@ fn walk_from(process: u32, from: Regs, skipped: u32) -> u64 {
     0
 }
 
-/// A walk in a place that is claimed. The callback makes a reference of its own: none may be held here
+/// A walk in a place that is claimed. The callbacks make references of their own: none may be held here
 /// meanwhile, or the compiler would take what is in it for unchanged.
 #[inline(always)]
-fn walk(scratch: *mut Scratch, slot: u32, process: u32, from: Regs, skipped: u32) -> u64 {
+fn walk(scratch: *mut Scratch, slot: u32, owner: (u32, u32), from: From) -> u64 {
     // SAFETY: the claim makes this the only reference.
-    begin(unsafe { &mut *scratch }, process, from, skipped);
+    begin(unsafe { &mut *scratch }, owner, from);
 
     let mut slot = slot;
+    let context: *mut c_void = (&raw mut slot).cast();
     // SAFETY: the callback has the signature that the helper wants, and `slot` outlives the call.
-    unsafe { bpf_loop(MAX_FRAMES as u32 + 1, next_frame as *mut c_void, (&raw mut slot).cast(), 0) };
+    unsafe { bpf_loop(trail::MAX_STEPS, advance as *mut c_void, context, 0) };
 
     // SAFETY: as above; the callback's reference ended with the loop.
-    let scratch = unsafe { &mut *scratch };
-    if scratch.stop == Stop::Pending as u32 { send_raw(scratch) } else { send(scratch) }
+    let state = unsafe { &mut *scratch };
+    if state.trail.stop() == Stop::Pending as u32 {
+        return send_raw(state, slot);
+    }
+    let unsettled = state.trail.unsettled();
+    if unsettled != 0 {
+        // SAFETY: as above.
+        unsafe { bpf_loop(unsettled, settle as *mut c_void, context, 0) };
+    }
+    // SAFETY: as above.
+    send(unsafe { &mut *scratch }, slot)
 }
 
 #[inline(always)]
-fn begin(scratch: &mut Scratch, process: u32, from: Regs, skipped: u32) {
-    scratch.skipped = skipped;
-    (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
-    scratch.stop = Stop::Truncated as u32;
-    scratch.hash = 0;
+fn begin(scratch: &mut Scratch, (process, tid): (u32, u32), from: From) {
     let generation = maps::process(process).map_or(0, |it| it.generation);
     if (scratch.process, scratch.generation) != (process, generation) {
         (scratch.process, scratch.generation) = (process, generation);
         (scratch.last.end, scratch.other.end) = (0, 0);
+        scratch.trail.forget();
     }
-    scratch.record.stack.count = 0;
-    scratch.window_bytes = 0;
+    if scratch.tid != tid {
+        scratch.tid = tid;
+        scratch.trail.forget();
+    }
+    let (From::Here(regs) | From::CallerOf(regs) | From::Entry(regs)) = from;
+    let known_bytes = scratch.trail.extent_bytes(regs.sp);
+    move_window(scratch, regs.sp, known_bytes);
+    let (start, hides) = match from {
+        From::Here(regs) => (regs.here(), false),
+        From::CallerOf(regs) => (regs.here(), true),
+        // Address 0 is code of no process, so a stack that cannot be read has one frame that says so.
+        From::Entry(regs) => (regs.caller(read(scratch, regs.sp).unwrap_or(0)), false),
+    };
+    scratch.trail.begin(start, hides);
 }
 
-/// Copies the stack from the walk's present position on, but not beyond its page: the next one need not
-/// be there, and a fault costs more than the whole walk.
+/// Copies the stack from `address` on, but not beyond its page: the next one need not be there, and a fault costs more than
+/// the whole walk.
 #[inline(always)]
-fn move_window(scratch: &mut Scratch) {
-    let bytes = (PAGE_BYTES - (scratch.sp & (PAGE_BYTES - 1))).min(WINDOW_BYTES);
-    copy_window(scratch, bytes as u32);
+fn move_window(scratch: &mut Scratch, address: u64, wanted_bytes: u64) {
+    let wanted_bytes =
+        if wanted_bytes == 0 || wanted_bytes > WINDOW_BYTES { WINDOW_BYTES } else { wanted_bytes };
+    let bytes = (PAGE_BYTES - (address & (PAGE_BYTES - 1))).min(wanted_bytes);
+    copy_window(scratch, address, bytes as u32);
 }
 
 /// Copies `bytes` of the stack; false if one of them is not there.
 #[inline(always)]
-fn copy_window(scratch: &mut Scratch, bytes: u32) -> bool {
-    scratch.window_base = scratch.sp;
-    let copied = user::copy(scratch.record.window.as_mut_ptr(), bytes, scratch.sp);
+fn copy_window(scratch: &mut Scratch, address: u64, bytes: u32) -> bool {
+    scratch.window_base = address;
+    let copied = user::copy(scratch.record.window.as_mut_ptr(), bytes, address);
     scratch.window_bytes = if copied { bytes as u64 } else { 0 };
     copied
 }
 
-/// One frame; the callback of `bpf_loop`, so that the verifier follows it once. 1 ends the walk.
-extern "C" fn next_frame(_index: u64, slot: *mut u32) -> i64 {
+/// A word of the stack.
+#[inline(always)]
+fn read(scratch: &Scratch, address: u64) -> Option<u64> {
+    near(&scratch.record.window, scratch.window_base, scratch.window_bytes, address)
+        .or_else(|| user::word(address))
+}
+
+/// A word of the copy.
+#[inline(always)]
+fn near(window: &[u64; RAW_WINDOW_BYTES / 8], base: u64, bytes: u64, address: u64) -> Option<u64> {
+    let at = address.wrapping_sub(base);
+    let is_inside = at & 7 == 0 && at.wrapping_add(8) <= bytes;
+    // A walk copies no more than this, and the verifier sees a mask.
+    is_inside.then(|| window[(at >> 3) as usize % (WINDOW_BYTES / 8) as usize])
+}
+
+/// A little of a walk; the callback of `bpf_loop`, so that the verifier follows it once. 1 ends the walk.
+extern "C" fn advance(_index: u64, slot: *mut u32) -> i64 {
     // SAFETY: `slot` is the pointer that `walk` passed.
     let Some(scratch) = SCRATCH.get_ptr_mut(unsafe { *slot }) else { return 1 };
     // SAFETY: `walk` holds the claim and does not touch the value while the loop runs.
     let scratch = unsafe { &mut *scratch };
-    match caller(scratch) {
-        Ok(()) => 0,
-        Err(stop) => {
-            scratch.stop = stop as u32;
-            1
-        }
+    let next = scratch.trail.next_read();
+    if next.wrapping_sub(scratch.window_base) >= scratch.window_bytes {
+        move_window(scratch, next, 0);
     }
+    // The parts of `scratch` that the closures use, each by itself.
+    let Scratch { process, generation, window_base, window_bytes, last, other, trail, record, .. } = scratch;
+    let window = &record.window;
+    let lookup = |regs: Regs| {
+        let address = regs.lookup();
+        let found = mapping::find((*process, *generation), (&mut *last, &mut *other), address);
+        let (frame, rule) = match found {
+            Ok(()) => {
+                let offset = address.wrapping_add(last.file_delta);
+                let frame = Frame::new(last.object, offset);
+                (frame, if last.object == 0 { Ok(FRAMED) } else { rule(last.object, offset as u32) })
+            }
+            Err(stop) => (Frame::new(0, address), Err(stop)),
+        };
+        if let Err(Stop::Pending) = rule {
+            return Err(Stop::Pending);
+        }
+        Ok(Place { frame: frame.0, rule, code: last.start..last.end })
+    };
+    let near = |address| near(window, *window_base, *window_bytes, address);
+    let goes_on = trail.advance(lookup, |address| near(address).or_else(|| user::word(address)), near);
+    i64::from(!goes_on)
 }
 
-/// Notes the frame at the walk's position and moves to its caller.
-#[inline(always)]
-fn caller(scratch: &mut Scratch) -> Result<(), Stop> {
-    let count = scratch.record.stack.count as usize;
-    if count >= MAX_FRAMES {
-        return Err(Stop::Truncated);
-    }
-    let regs = Regs { ip: scratch.ip, sp: scratch.sp, fp: scratch.fp, exact: scratch.exact != 0 };
-    let address = regs.lookup();
-    let found = mapping::find(scratch, address);
-    let (frame, rule) = match found {
-        Ok(()) => {
-            let mapped = &scratch.last;
-            let offset = address.wrapping_add(mapped.file_delta);
-            let frame = Frame::new(mapped.object, offset);
-            (frame, if mapped.object == 0 { Ok(FRAMED) } else { rule(mapped.object, offset as u32) })
-        }
-        Err(Stop::Pending) => return Err(Stop::Pending),
-        Err(stop) => (Frame::new(0, address), Err(stop)),
-    };
-    if let Err(Stop::Pending) = rule {
-        return Err(Stop::Pending);
-    }
-    if scratch.skipped > 0 {
-        scratch.skipped -= 1;
-    } else {
-        scratch.record.stack.frames[count] = frame.0;
-        scratch.record.stack.count = count as u32 + 1;
-        // An address says which code it is in one process only.
-        let owner = if frame.object() == 0 { scratch.process as u64 } else { 0 };
-        scratch.hash = mix(scratch.hash, frame.0 ^ owner);
-    }
-
-    if regs.sp.wrapping_sub(scratch.window_base) >= scratch.window_bytes {
-        move_window(scratch);
-    }
-    let (base, bytes) = (scratch.window_base, scratch.window_bytes);
-    let code = scratch.last.start..scratch.last.end;
-    let window = &scratch.record.window;
-    let read = |address: u64| {
-        let at = address.wrapping_sub(base);
-        if at & 7 == 0 && at.wrapping_add(8) <= bytes && at < WINDOW_BYTES {
-            window.get((at >> 3) as usize).copied()
-        } else {
-            user::word(address)
-        }
-    };
-    let rule = rule?;
-    let next = match frameless(regs, rule, code, read) {
-        Some(next) => next,
-        None => unwind::step(regs, rule, read)?,
-    };
-    (scratch.ip, scratch.sp, scratch.fp, scratch.exact) = (next.ip, next.sp, next.fp, next.exact as u32);
-    Ok(())
+/// Remembers one frame of the walk that has ended; the callback of `bpf_loop`.
+extern "C" fn settle(_index: u64, slot: *mut u32) -> i64 {
+    // SAFETY: as in `advance`.
+    let Some(scratch) = SCRATCH.get_ptr_mut(unsafe { *slot }) else { return 1 };
+    // SAFETY: as in `advance`.
+    let scratch = unsafe { &mut *scratch };
+    let process = scratch.process as u64;
+    // An address says which code it is in one process only.
+    scratch.trail.settle(|frame| if Frame(frame).object() == 0 { process } else { 0 });
+    0
 }
 
 /// The rule for `offset` of an object with a table. Programs allocate from the same few places again and
@@ -252,43 +259,104 @@ const FRAMED: Rule = Rule { cfa_offset: 0, fp_offset: 0, addend: 0, cfa: CFA_FRA
 
 /// Tells user space of the stack unless it has it.
 #[inline(always)]
-fn send(scratch: &mut Scratch) -> u64 {
-    let key = mix(scratch.hash, scratch.stop as u64) | 1;
-    if SEEN.get_ptr(key).is_some() {
-        return key;
-    }
-    let words = HEADER_WORDS + scratch.record.stack.count as usize;
-    fill_header(scratch, Kind::Stack, key);
-    if emit_words::<STACK_WORDS>(as_words(&scratch.record), words, Wake::WhenFilling) {
-        // Only now: a stack that did not get through must be sent again.
-        let _ = SEEN.insert(key, 1, 0);
+fn send(scratch: &mut Scratch, slot: u32) -> u64 {
+    let key = scratch.trail.key();
+    let is_truncated = scratch.trail.stop() == Stop::Truncated as u32;
+    if !scratch.trail.is_sent() || is_truncated {
+        if SEEN.get_ptr(key).is_some() || send_stack(scratch, slot, key) {
+            scratch.trail.set_sent();
+        }
+        // Where it was cut says nothing about the next one.
+        if is_truncated {
+            scratch.trail.forget();
+        }
     }
     key
+}
+
+/// Whether it got through.
+#[inline(always)]
+fn send_stack(scratch: *mut Scratch, slot: u32, key: u64) -> bool {
+    // SAFETY: the claim makes this the only reference.
+    let state = unsafe { &mut *scratch };
+    state.record.stack.count = state.trail.frames();
+    fill_header(state, Kind::Stack, key);
+    let words = HEADER_WORDS + state.record.stack.count as usize;
+    collect(slot, collect_settled);
+    // SAFETY: as above.
+    if !emit_words::<STACK_WORDS>(as_words(unsafe { &(*scratch).record }), words, Wake::WhenFilling) {
+        return false;
+    }
+    // Only now: a stack that did not get through must be sent again.
+    let _ = SEEN.insert(key, 1, 0);
+    true
 }
 
 /// Hands an unfinished walk to user space. Its key is used once, and is even where others are odd.
 #[inline(always)]
-fn send_raw(scratch: &mut Scratch) -> u64 {
-    if !copy_window(scratch, RAW_WINDOW_BYTES as u32) && !copy_window(scratch, PAGE_BYTES as u32) {
-        move_window(scratch);
+fn send_raw(scratch: *mut Scratch, slot: u32) -> u64 {
+    // SAFETY: the claim makes this the only reference.
+    let state = unsafe { &mut *scratch };
+    let regs = state.trail.regs();
+    if !copy_window(state, regs.sp, RAW_WINDOW_BYTES as u32)
+        && !copy_window(state, regs.sp, PAGE_BYTES as u32)
+    {
+        move_window(state, regs.sp, 0);
     }
     let (_, tid) = user::current_ids();
-    let key = mix(mix(scratch.hash, tid as u64), crate::emit::now_ns()) & !1;
-    fill_header(scratch, Kind::RawStack, key);
-    let record = &mut scratch.record;
-    (record.ip, record.sp, record.fp) = (scratch.ip, scratch.sp, scratch.fp);
-    (record.exact, record.window_bytes) = (scratch.exact, scratch.window_bytes as u32);
-    (record.skipped, record.pad) = (scratch.skipped, 0);
-    emit_words::<RAW_WORDS>(as_words(&scratch.record), RAW_WORDS, Wake::Now);
+    let key = mix(mix(regs.ip ^ regs.sp, tid as u64), crate::emit::now_ns()) & !1;
+    state.record.stack.count = state.trail.fresh_frames();
+    fill_header(state, Kind::RawStack, key);
+    let record = &mut state.record;
+    (record.ip, record.sp, record.fp) = (regs.ip, regs.sp, regs.fp);
+    (record.exact, record.window_bytes) = (regs.exact as u32, state.window_bytes as u32);
+    (record.skipped, record.pad) = (state.trail.hides_next() as u32, 0);
+    state.trail.forget();
+    collect(slot, collect_fresh);
+    // SAFETY: as above.
+    emit_words::<RAW_WORDS>(as_words(unsafe { &(*scratch).record }), RAW_WORDS, Wake::Now);
     key
+}
+
+/// Writes the frames into the record.
+#[inline(always)]
+fn collect(slot: u32, one: extern "C" fn(u64, *mut u32) -> i64) {
+    let mut slot = slot;
+    // SAFETY: the callback has the signature that the helper wants, and `slot` outlives the call.
+    unsafe { bpf_loop(MAX_FRAMES as u32, one as *mut c_void, (&raw mut slot).cast(), 0) };
+}
+
+extern "C" fn collect_settled(index: u64, slot: *mut u32) -> i64 {
+    put(index, slot, Trail::frame)
+}
+
+extern "C" fn collect_fresh(index: u64, slot: *mut u32) -> i64 {
+    put(index, slot, Trail::fresh_frame)
+}
+
+#[inline(always)]
+fn put(index: u64, slot: *mut u32, frame: fn(&Trail, u32) -> u64) -> i64 {
+    // SAFETY: as in `advance`.
+    let Some(scratch) = SCRATCH.get_ptr_mut(unsafe { *slot }) else { return 1 };
+    // SAFETY: as in `advance`.
+    let scratch = unsafe { &mut *scratch };
+    let stack = &mut scratch.record.stack;
+    if index >= stack.count as u64 {
+        return 1;
+    }
+    if let Some(it) = stack.frames.get_mut(index as usize) {
+        *it = frame(&scratch.trail, index as u32);
+    }
+    0
 }
 
 #[inline(always)]
 fn fill_header(scratch: &mut Scratch, kind: Kind, key: u64) {
+    let stop = scratch.trail.stop();
     let stack = &mut scratch.record.stack;
     stack.head = head(kind, scratch.process, 0, 0);
     stack.id = key;
-    stack.stop = scratch.stop;
+    stack.stop = stop;
 }
 
 /// The first words of a record, for the ring.

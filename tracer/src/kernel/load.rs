@@ -8,10 +8,7 @@ use aya::{
     maps::Array,
     programs::{Program, ProgramError, RawTracePoint, TracePoint, UProbe},
 };
-use tracer_ebpf::{
-    config::{Config, SCRATCH_PER_CPU},
-    mapping::FIRST_KERNEL_OBJECT,
-};
+use tracer_ebpf::{config::Config, mapping::FIRST_KERNEL_OBJECT};
 
 use super::{Tier, btf::Btf, cgroup::Hierarchy, multi::Multi, tracefs};
 
@@ -37,6 +34,11 @@ const FAULT_EVERY: u32 = 32;
 
 /// The same where a fault may bring a page of 2 MiB: there are few, and each weighs much.
 const FAULT_EVERY_LARGE: u32 = 4;
+
+/// Places to walk stacks in, of 18 KiB. Threads share them by their ids, and one that finds another's has nothing to build on;
+/// a walk that finds four next to each other in use, by threads that were preempted in the middle, is refused.
+const SCRATCHES_PER_CPU: u32 = 16;
+const LEAST_SCRATCHES: u32 = 128;
 
 /// Whether the kernel gives large pages to those that did not ask for them.
 fn gives_large_pages() -> bool {
@@ -71,7 +73,11 @@ pub(crate) fn load(sizes: Sizes, follow: bool, tier: Tier, hierarchy: Option<&Hi
         _ if always_large => FAULT_EVERY_LARGE,
         _ => FAULT_EVERY,
     };
+    let cpus =
+        aya::util::nr_cpus().map_err(|(file, error)| anyhow!(error).context(format!("read {file}")))?;
+    let scratches = (cpus as u32 * SCRATCHES_PER_CPU).next_power_of_two().max(LEAST_SCRATCHES);
     let config = Config {
+        scratch_mask: scratches - 1,
         follow: follow.into(),
         wake_bytes: sizes.ring_bytes / 4,
         fault_every,
@@ -79,13 +85,11 @@ pub(crate) fn load(sizes: Sizes, follow: bool, tier: Tier, hierarchy: Option<&Hi
         own_tgid,
         ..machine_config(hierarchy)?
     };
-    let cpus =
-        aya::util::nr_cpus().map_err(|(file, error)| anyhow!(error).context(format!("read {file}")))?;
     let mut ebpf = EbpfLoader::new()
         .map_max_entries("RING", sizes.ring_bytes)
         .map_max_entries("ROWS", sizes.rows.div_ceil(2))
         .map_max_entries("BLOCKS", sizes.blocks.div_ceil(2))
-        .map_max_entries("SCRATCH", cpus as u32 * SCRATCH_PER_CPU)
+        .map_max_entries("SCRATCH", scratches)
         .load(OBJECT)
         .context("load the BPF object")?;
     Array::try_from(ebpf.map_mut("CONFIG").context("map CONFIG")?)?.set(0, config, 0)?;

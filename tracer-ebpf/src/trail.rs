@@ -1,0 +1,422 @@
+//! What a thread remembers of its last stack walk, so that the next one need not do again what has not changed.
+//!
+//! A walk is a function of the registers it starts from, the tables, and the words of the stack that it reads. So where a
+//! new walk comes to a frame of the last one, with the same registers, the rest is the same too if all the words that were
+//! read from there on are: comparing a word is much cheaper than finding a rule. Nothing is taken on trust.
+//!
+//! The frame pointer is a part of that only where the walk makes use of it: most functions keep something else in the
+//! register. Whether a frame `depends` on it is known from its callers, so frames are kept outermost first, and what is
+//! new is put on top of what is left.
+//!
+//! Pure: memory and rules come in through closures. One instance is for one thread of one process image as long as its
+//! mappings are the same; [`Trail::forget`] is for all others.
+
+use core::ops::Range;
+
+use crate::{
+    record::{MAX_FRAMES, mix},
+    unwind::{
+        CFA_DEREF_FP, CFA_DEREF_SP, CFA_END, CFA_FP, CFA_FRAME, CFA_GO, CFA_NONE, CFA_PLT, CFA_SIGNAL,
+        CFA_SP, CFA_UNSUPPORTED, FP_AT_CFA, FP_SAME, Regs, Rule, Stop, frameless, step,
+    },
+};
+
+/// The frames of a record, and one place for the end. A power of two: positions are cut to fit, and so are always inside.
+const CAPACITY: usize = MAX_FRAMES + 1;
+const _: () = assert!(CAPACITY.is_power_of_two());
+
+/// Calls of [`Trail::advance`] that are enough for any walk: each frame is stepped over once, and moved or checked once.
+pub const MAX_STEPS: u32 = 3 * CAPACITY as u32;
+
+/// Frames that are checked, or left behind, in one call.
+const AT_ONCE: usize = 4;
+
+/// A frame of the last walk.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Known {
+    ip: u64,
+    sp: u64,
+    fp: u64,
+    /// As records have it.
+    frame: u64,
+    /// Of this frame and all outer ones.
+    hash: u64,
+    /// Where the return address was read, and the caller's frame pointer; 0 if it was not.
+    ip_at: u64,
+    fp_at: u64,
+    flags: u64,
+}
+
+/// The address is an interrupted instruction.
+const EXACT: u64 = 1;
+/// The frame is not to be reported.
+const HIDDEN: u64 = 2;
+/// The way out of the frame reads something else, or may be another one next time.
+const OPAQUE: u64 = 4;
+/// The way out of the frame makes use of the frame pointer.
+const USES_FP: u64 = 8;
+/// The caller has the same frame pointer.
+const KEEPS_FP: u64 = 16;
+/// From here on the walk makes use of the frame pointer.
+const DEPENDS: u64 = 32;
+/// The caller depends on the frame pointer, which was read.
+const CHECKS_FP: u64 = 64;
+/// User space has the stack whose innermost frame this is.
+const SENT: u64 = 128;
+
+/// What is known of the code at an address.
+pub struct Place {
+    pub frame: u64,
+    pub rule: Result<Rule, Stop>,
+    /// The mapping around the address.
+    pub code: Range<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Trail {
+    /// From 1 to `top` the frames of the last walk, outermost first. What a walk in progress finds new lies at the other end,
+    /// innermost last.
+    known: [Known; CAPACITY],
+    top: u32,
+    /// The frame that the walk may meet next, as a position in `known`; 0: none.
+    level: u32,
+    /// The frame where it met the last walk.
+    met: u32,
+    /// How many frames were new.
+    fresh: u32,
+    state: u32,
+    /// Why the walk ended.
+    stop: u32,
+    hides: u32,
+    exact: u32,
+    ip: u64,
+    sp: u64,
+    fp: u64,
+}
+
+const WALKING: u32 = 0;
+const CHECKING: u32 = 1;
+const MOVING: u32 = 2;
+/// The rest is as it was.
+const JOINED: u32 = 3;
+
+impl Trail {
+    /// Forgets the last walk.
+    #[inline(always)]
+    pub fn forget(&mut self) {
+        self.top = 0;
+    }
+
+    /// Begins a walk. `hides` leaves the innermost frame out of what is reported.
+    #[inline(always)]
+    pub fn begin(&mut self, from: Regs, hides: bool) {
+        (self.ip, self.sp, self.fp, self.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
+        (self.level, self.met, self.fresh) = (self.top, 0, 0);
+        (self.state, self.hides) = (WALKING, hides as u32);
+    }
+
+    /// Where the walk stands.
+    #[inline(always)]
+    pub fn regs(&self) -> Regs {
+        Regs { ip: self.ip, sp: self.sp, fp: self.fp, exact: self.exact != 0 }
+    }
+
+    /// How many bytes of stack there are from `sp` to what the last walk read last; 0 if there was none.
+    #[inline(always)]
+    pub fn extent_bytes(&self, sp: u64) -> u64 {
+        let Known { sp: end, ip_at, .. } = self.known[1];
+        let end = if ip_at == 0 { end } else { ip_at.wrapping_add(8) };
+        if self.top == 0 { 0 } else { end.saturating_sub(sp) }
+    }
+
+    /// The lowest address that the next step may read.
+    #[inline(always)]
+    pub fn next_read(&self) -> u64 {
+        let here = self.known(self.level);
+        match self.state {
+            CHECKING if here.flags & CHECKS_FP != 0 => here.fp_at.min(here.ip_at),
+            CHECKING if here.ip_at != 0 => here.ip_at,
+            _ => self.sp,
+        }
+    }
+
+    #[inline(always)]
+    fn known(&self, at: u32) -> Known {
+        self.known[at as usize % CAPACITY]
+    }
+
+    #[inline(always)]
+    fn set(&mut self, at: u32, known: Known) {
+        self.known[at as usize % CAPACITY] = known;
+    }
+
+    /// Where the next new frame is put.
+    #[inline(always)]
+    fn room(&self) -> u32 {
+        (CAPACITY as u32 - 1).wrapping_sub(self.fresh)
+    }
+
+    /// Goes on for a little; false when the walk has ended. `lookup` fails only if the answer is still to come. `near` reads
+    /// words that lie close to [`Trail::next_read`], and no others.
+    #[inline(always)]
+    pub fn advance(
+        &mut self,
+        lookup: impl FnMut(Regs) -> Result<Place, Stop>,
+        word: impl FnMut(u64) -> Option<u64>,
+        near: impl Fn(u64) -> Option<u64>,
+    ) -> bool {
+        match self.state {
+            CHECKING => self.check(near),
+            MOVING => self.shift(word),
+            _ => self.walk(lookup, word),
+        }
+    }
+
+    /// One frame that is not known, or the first that is.
+    #[inline(always)]
+    fn walk(
+        &mut self,
+        mut lookup: impl FnMut(Regs) -> Result<Place, Stop>,
+        word: impl FnMut(u64) -> Option<u64>,
+    ) -> bool {
+        for _ in 0..AT_ONCE {
+            if self.level == 0 || self.known(self.level).sp >= self.sp {
+                break;
+            }
+            self.level = self.level.wrapping_sub(1);
+        }
+        let own = if self.fresh == 0 && self.hides == 1 { HIDDEN } else { 0 } | self.exact as u64;
+        if self.level != 0 {
+            let Known { ip, sp, fp, flags, .. } = self.known(self.level);
+            if sp < self.sp {
+                return true;
+            }
+            let is_same = sp == self.sp
+                && ip == self.ip
+                && flags & (EXACT | HIDDEN) == own
+                && (flags & DEPENDS == 0 || fp == self.fp);
+            // The frames that were met may yet have to be moved to the others.
+            if is_same && self.level <= self.room() && self.fresh + self.level <= MAX_FRAMES as u32 {
+                (self.met, self.state) = (self.level, CHECKING);
+                return true;
+            }
+        }
+        if self.fresh >= MAX_FRAMES as u32 {
+            return self.end(Stop::Truncated);
+        }
+        let regs = self.regs();
+        let Place { frame, rule, code } = match lookup(regs) {
+            Ok(place) => place,
+            Err(stop) => return self.end(stop),
+        };
+        let (outcome, link) = leave(regs, rule, code, word);
+        let at = self.room();
+        if at <= self.level {
+            self.level = 0;
+        }
+        let Link { ip_at, fp_at, flags } = link;
+        self.set(
+            at,
+            Known { ip: regs.ip, sp: regs.sp, fp: regs.fp, frame, hash: 0, ip_at, fp_at, flags: flags | own },
+        );
+        self.fresh += 1;
+        match outcome {
+            Ok(next) => {
+                (self.ip, self.sp, self.fp, self.exact) = (next.ip, next.sp, next.fp, next.exact as u32);
+                true
+            }
+            Err(stop) => self.end(stop),
+        }
+    }
+
+    /// Some of the frames that were met: is what was read the same?
+    #[inline(always)]
+    fn check(&mut self, near: impl Fn(u64) -> Option<u64>) -> bool {
+        for done in 0..AT_ONCE {
+            let here = self.known(self.level);
+            let caller = self.known(self.level.wrapping_sub(1));
+            let ip = if here.ip_at == 0 { Some(0) } else { near(here.ip_at) };
+            let fp = if here.flags & CHECKS_FP == 0 { Some(caller.fp) } else { near(here.fp_at) };
+            if (ip.is_none() || fp.is_none()) && done != 0 {
+                // Next time it is what is near.
+                return true;
+            }
+            if here.flags & OPAQUE != 0 || ip != Some(caller.ip) || fp != Some(caller.fp) {
+                self.state = MOVING;
+                return true;
+            }
+            self.level = self.level.wrapping_sub(1);
+            if self.level == 0 {
+                self.state = JOINED;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The frame at `level` is right and its caller is another: what was met inside of it joins the new frames.
+    #[inline(always)]
+    fn shift(&mut self, mut word: impl FnMut(u64) -> Option<u64>) -> bool {
+        let it = self.known(self.met);
+        if self.met <= self.level {
+            (self.ip, self.sp, self.exact) = (it.ip, it.sp, (it.flags & EXACT) as u32);
+            self.level = self.level.wrapping_sub(1);
+            self.state = WALKING;
+            return true;
+        }
+        self.set(self.room(), Known { fp: self.fp, ..it });
+        self.fresh += 1;
+        self.met -= 1;
+        if it.fp_at != 0 {
+            match word(it.fp_at) {
+                Some(fp) => self.fp = fp,
+                None => return self.end(Stop::Unreadable),
+            }
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn end(&mut self, stop: Stop) -> bool {
+        self.stop = stop as u32;
+        (self.level, self.met, self.state) = (0, 0, WALKING);
+        false
+    }
+
+    /// Why the walk ended, as the code of a [`Stop`].
+    #[inline(always)]
+    pub fn stop(&self) -> u32 {
+        self.stop
+    }
+
+    /// How many calls of [`Trail::settle`] make what was found the last walk.
+    #[inline(always)]
+    pub fn unsettled(&mut self) -> u32 {
+        // Frames that joined the last walk lie on top of it.
+        self.top = self.met;
+        if self.met == 0 {
+            self.set(0, Known::default());
+        }
+        self.fresh
+    }
+
+    /// Puts the outermost of the new frames on top. `owner` tells the code of one process from that of another where a
+    /// frame is an address.
+    #[inline(always)]
+    pub fn settle(&mut self, owner: impl Fn(u64) -> u64) {
+        let from = (CAPACITY as u32).wrapping_sub(self.fresh);
+        let (mut it, outer) = (self.known(from), self.known(self.top));
+        let outer_depends = outer.flags & DEPENDS != 0;
+        it.flags &= !(DEPENDS | CHECKS_FP | SENT);
+        if it.flags & USES_FP != 0 || outer_depends && it.flags & KEEPS_FP != 0 {
+            it.flags |= DEPENDS;
+        }
+        if outer_depends && it.fp_at != 0 {
+            it.flags |= CHECKS_FP;
+        }
+        it.hash =
+            if it.flags & HIDDEN != 0 { outer.hash } else { mix(outer.hash, it.frame ^ owner(it.frame)) };
+        self.top += 1;
+        self.fresh -= 1;
+        self.set(self.top, it);
+    }
+
+    /// Identifies the frames of the last walk and the reason for its end.
+    #[inline(always)]
+    pub fn key(&self) -> u64 {
+        mix(self.known(self.top).hash, self.stop as u64) | 1
+    }
+
+    /// Whether user space has this stack.
+    #[inline(always)]
+    pub fn is_sent(&self) -> bool {
+        self.known(self.top).flags & SENT != 0
+    }
+
+    #[inline(always)]
+    pub fn set_sent(&mut self) {
+        self.known[self.top as usize % CAPACITY].flags |= SENT;
+    }
+
+    /// How many frames there are to report of the last walk.
+    #[inline(always)]
+    pub fn frames(&self) -> u32 {
+        self.top.wrapping_sub((self.known(self.top).flags & HIDDEN != 0) as u32)
+    }
+
+    /// Frame `number` of the last walk, counted from the innermost.
+    #[inline(always)]
+    pub fn frame(&self, number: u32) -> u64 {
+        self.known(self.frames().wrapping_sub(number)).frame
+    }
+
+    /// How many frames there are to report of a walk that was not settled.
+    #[inline(always)]
+    pub fn fresh_frames(&self) -> u32 {
+        if self.fresh == 0 { 0 } else { self.fresh - self.hides }
+    }
+
+    /// Frame `number` of a walk that was not settled.
+    #[inline(always)]
+    pub fn fresh_frame(&self, number: u32) -> u64 {
+        self.known((CAPACITY as u32 - 1).wrapping_sub(number + self.hides)).frame
+    }
+
+    /// Whether the walk has still to come to the frame that is left out.
+    #[inline(always)]
+    pub fn hides_next(&self) -> bool {
+        self.hides == 1 && self.fresh == 0
+    }
+}
+
+/// What a step read, and what it says of the frame pointer.
+struct Link {
+    ip_at: u64,
+    fp_at: u64,
+    flags: u64,
+}
+
+/// A step out of a frame, with what it depends on.
+#[inline(always)]
+fn leave(
+    regs: Regs,
+    rule: Result<Rule, Stop>,
+    code: Range<u64>,
+    mut word: impl FnMut(u64) -> Option<u64>,
+) -> (Result<Regs, Stop>, Link) {
+    let opaque = Link { ip_at: 0, fp_at: 0, flags: OPAQUE };
+    let rule = match rule {
+        Ok(rule) => rule,
+        // A mapping may come where there is none.
+        Err(Stop::NoTable) => return (Err(Stop::NoTable), Link { flags: 0, ..opaque }),
+        Err(stop) => return (Err(stop), opaque),
+    };
+    if let Some(caller) = frameless(regs, rule, code, &mut word) {
+        return (Ok(caller), opaque);
+    }
+    let outcome = step(regs, rule, &mut word);
+    let uses_fp = if matches!(rule.cfa, CFA_FP | CFA_FRAME) { USES_FP } else { 0 };
+    let cfa = match (outcome, rule.cfa) {
+        (Err(_), CFA_END | CFA_NONE | CFA_UNSUPPORTED) => return (outcome, Link { flags: 0, ..opaque }),
+        (_, CFA_GO | CFA_DEREF_SP | CFA_DEREF_FP | CFA_SIGNAL) => return (outcome, opaque),
+        (Ok(next), _) => next.sp,
+        // The return address was null.
+        (Err(Stop::Complete), CFA_SP) => regs.sp.wrapping_add(rule.cfa_offset as i64 as u64),
+        (Err(Stop::Complete), CFA_FP) => regs.fp.wrapping_add(rule.cfa_offset as i64 as u64),
+        (Err(Stop::Complete), CFA_FRAME) => regs.fp.wrapping_add(16),
+        (Err(_), CFA_PLT) | (Err(_), _) => return (outcome, opaque),
+    };
+    let (fp_at, keeps) = match (rule.cfa, rule.fp) {
+        (CFA_FRAME, _) => (regs.fp, 0),
+        (_, FP_SAME) => (0, KEEPS_FP),
+        (_, FP_AT_CFA) => (cfa.wrapping_add(rule.fp_offset as i64 as u64), 0),
+        // Where it is read depends on the frame pointer, too.
+        _ => return (outcome, opaque),
+    };
+    (outcome, Link { ip_at: cfa.wrapping_sub(8), fp_at, flags: uses_fp | keeps })
+}
+
+#[cfg(test)]
+mod tests;
