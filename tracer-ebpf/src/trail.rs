@@ -11,14 +11,13 @@
 //! Pure: memory and rules come in through closures. One instance is for one thread of one process image as long as its
 //! mappings are the same; [`Trail::forget`] is for all others.
 
+mod link;
 use core::ops::Range;
 
+use self::link::{Link, leave};
 use crate::{
     record::{MAX_FRAMES, mix},
-    unwind::{
-        CFA_DEREF_FP, CFA_DEREF_SP, CFA_END, CFA_FP, CFA_FRAME, CFA_GO, CFA_NONE, CFA_PLT, CFA_SIGNAL,
-        CFA_SP, CFA_UNSUPPORTED, FP_AT_CFA, FP_SAME, Regs, Rule, Stop, frameless, step,
-    },
+    unwind::{Regs, Rule, Stop},
 };
 
 /// The frames of a record, and one place for the end. A power of two: positions are cut to fit, and so are always inside.
@@ -369,53 +368,6 @@ impl Trail {
     pub fn hides_next(&self) -> bool {
         self.hides == 1 && self.fresh == 0
     }
-}
-
-/// What a step read, and what it says of the frame pointer.
-struct Link {
-    ip_at: u64,
-    fp_at: u64,
-    flags: u64,
-}
-
-/// A step out of a frame, with what it depends on.
-#[inline(always)]
-fn leave(
-    regs: Regs,
-    rule: Result<Rule, Stop>,
-    code: Range<u64>,
-    mut word: impl FnMut(u64) -> Option<u64>,
-) -> (Result<Regs, Stop>, Link) {
-    let opaque = Link { ip_at: 0, fp_at: 0, flags: OPAQUE };
-    let rule = match rule {
-        Ok(rule) => rule,
-        // A mapping may come where there is none.
-        Err(Stop::NoTable) => return (Err(Stop::NoTable), Link { flags: 0, ..opaque }),
-        Err(stop) => return (Err(stop), opaque),
-    };
-    if let Some(caller) = frameless(regs, rule, code, &mut word) {
-        return (Ok(caller), opaque);
-    }
-    let outcome = step(regs, rule, &mut word);
-    let uses_fp = if matches!(rule.cfa, CFA_FP | CFA_FRAME) { USES_FP } else { 0 };
-    let cfa = match (outcome, rule.cfa) {
-        (Err(_), CFA_END | CFA_NONE | CFA_UNSUPPORTED) => return (outcome, Link { flags: 0, ..opaque }),
-        (_, CFA_GO | CFA_DEREF_SP | CFA_DEREF_FP | CFA_SIGNAL) => return (outcome, opaque),
-        (Ok(next), _) => next.sp,
-        // The return address was null.
-        (Err(Stop::Complete), CFA_SP) => regs.sp.wrapping_add(rule.cfa_offset as i64 as u64),
-        (Err(Stop::Complete), CFA_FP) => regs.fp.wrapping_add(rule.cfa_offset as i64 as u64),
-        (Err(Stop::Complete), CFA_FRAME) => regs.fp.wrapping_add(16),
-        (Err(_), CFA_PLT) | (Err(_), _) => return (outcome, opaque),
-    };
-    let (fp_at, keeps) = match (rule.cfa, rule.fp) {
-        (CFA_FRAME, _) => (regs.fp, 0),
-        (_, FP_SAME) => (0, KEEPS_FP),
-        (_, FP_AT_CFA) => (cfa.wrapping_add(rule.fp_offset as i64 as u64), 0),
-        // Where it is read depends on the frame pointer, too.
-        _ => return (outcome, opaque),
-    };
-    (outcome, Link { ip_at: cfa.wrapping_sub(8), fp_at, flags: uses_fp | keeps })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ extern crate std;
 use std::{vec, vec::Vec};
 
 use super::*;
-use crate::unwind::FP_AT_FP;
+use crate::unwind::{CFA_DEREF_SP, CFA_END, CFA_FP, CFA_FRAME, CFA_SP, FP_AT_CFA, FP_AT_FP, FP_SAME, step};
 
 const STACK_END: u64 = 0x7fff_0000;
 const STACK_BYTES: u64 = 0x1_0000;
