@@ -7,6 +7,7 @@
 pub mod accounting;
 mod arrivals;
 mod btf;
+mod cache_dir;
 pub mod cgroup;
 pub mod doctor;
 mod error;
