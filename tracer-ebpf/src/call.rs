@@ -126,7 +126,7 @@ impl Via {
 /// The roles of a function's arguments, as the attach cookie of its probes.
 ///
 /// From the lowest bit: the function (8 bits), the positions of the arguments (4 bits each), flags (8), and a size that
-/// does not come from an argument (32; 0 is "none").
+/// does not come from an argument (32; 0 is "none"), or, for a probe inside of a function, its [`Frame`].
 ///
 /// A position is 0 for "none", 1 to 6 for the registers of arguments, and from [`FIRST_SAVED`] on, where a call is seen
 /// at its end only, for those that a function keeps for its caller: rbx, rbp, r12, r13, r14, r15.
@@ -149,6 +149,8 @@ const TAKES_BACK: u64 = 1 << 27;
 const MAY_THROW: u64 = 1 << 28;
 /// If the function fails to resize a block, it frees it.
 const FREES_ON_FAILURE: u64 = 1 << 29;
+/// The call was begun inside of the function.
+const BEGUN: u64 = 1 << 30;
 
 impl Cookie {
     pub const fn new(via: Via, roles: Roles) -> Self {
@@ -242,6 +244,42 @@ impl Cookie {
         (self.0 >> 32) as u32
     }
 
+    /// With another number in the place of the function's.
+    pub const fn with_via(self, via: u8) -> Self {
+        Self(self.0 & !0xff | via as u64)
+    }
+
+    /// The same function with its arguments elsewhere.
+    pub const fn with_roles(self, roles: Roles) -> Self {
+        let Roles { size, count, old, out } = roles;
+        let roles = (size as u64 & 0xf) << 8
+            | (count as u64 & 0xf) << 12
+            | (old as u64 & 0xf) << 16
+            | (out as u64 & 0xf) << 20;
+        Self(self.0 & !0xffff00 | roles)
+    }
+
+    /// For a probe inside of a function, which has no fixed size.
+    pub const fn with_frame(self, frame: Frame) -> Self {
+        Self(self.0 & 0xffff_ffff | (frame.words as u64) << 32 | (frame.fp_words as u64) << 48)
+    }
+
+    /// How far the probe is from the return address: nothing, where it is at the entry or at the `ret`.
+    #[inline(always)]
+    pub fn frame(self) -> Frame {
+        Frame { words: (self.0 >> 32) as u16, fp_words: (self.0 >> 48) as u16 }
+    }
+
+    pub const fn begun(self) -> Self {
+        Self(self.0 | BEGUN)
+    }
+
+    /// Whether the call in progress was begun inside of the function, and will be ended there.
+    #[inline(always)]
+    pub fn is_begun(self) -> bool {
+        self.0 & BEGUN != 0
+    }
+
     /// The argument with the requested size.
     #[inline(always)]
     pub fn size(self) -> u8 {
@@ -264,6 +302,34 @@ impl Cookie {
     #[inline(always)]
     pub fn out(self) -> u8 {
         (self.0 >> 20) as u8 & 0xf
+    }
+}
+
+/// Where the stack is at a place inside of a function, in words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// From the stack pointer to the return address.
+    words: u16,
+    /// From the stack pointer to the caller's rbp, and one; 0 if rbp is still the caller's.
+    fp_words: u16,
+}
+
+impl Frame {
+    /// `fp_words` says where the caller's rbp lies if it is on the stack. `None` if it is too far.
+    pub fn new(words: u16, fp_words: Option<u16>) -> Option<Self> {
+        let fp_words = fp_words.map_or(Some(0), |it| it.checked_add(1))?;
+        Some(Self { words, fp_words })
+    }
+
+    #[inline(always)]
+    pub fn bytes(self) -> u64 {
+        self.words as u64 * 8
+    }
+
+    /// Where the caller's rbp lies, in bytes from the stack pointer; `None`: it is in its register.
+    #[inline(always)]
+    pub fn fp_bytes(self) -> Option<u64> {
+        self.fp_words.checked_sub(1).map(|it| it as u64 * 8)
     }
 }
 
@@ -293,6 +359,19 @@ mod tests {
         let flagged = cookie.with_thread_cache().enclosing().with_size_result().with_fixed_size(u32::MAX);
         assert!(flagged.has_thread_cache() && flagged.is_enclosing() && flagged.returns_size());
         assert_eq!((flagged.fixed_size_bytes(), flagged.out(), flagged.via()), (u32::MAX, 6, cookie.via()));
+    }
+
+    #[test]
+    fn a_cookie_says_where_the_return_address_is() {
+        let at_entry = Cookie::new(Via::Malloc, Roles { size: 1, ..Roles::default() }).with_thread_cache();
+        let frame = Frame::new(5, Some(3)).unwrap();
+        let inside = at_entry.with_roles(Roles { size: 7, count: 8, ..Roles::default() }).with_frame(frame);
+        assert_eq!((inside.via(), inside.size(), inside.count(), inside.old()), (at_entry.via(), 7, 8, 0));
+        assert_eq!((inside.frame().bytes(), inside.frame().fp_bytes()), (40, Some(24)));
+        assert!(inside.has_thread_cache() && !inside.is_begun() && inside.begun().is_begun());
+        assert_eq!(at_entry.frame(), Frame::default());
+        assert_eq!(Frame::new(2, None).unwrap().fp_bytes(), None, "still in its register");
+        assert_eq!(Frame::new(2, Some(u16::MAX)), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod loss;
 pub mod mapping;
 #[cfg(feature = "user")]
 mod pod;
+pub mod proof;
 pub mod record;
 pub mod trail;
 pub mod unwind;

@@ -87,9 +87,6 @@ pub struct RawStack {
     pub window_bytes: u32,
     /// 1 if `ip` is to be looked up as it is, 0 if it is a return address.
     pub exact: u32,
-    /// Frames that are still to be left out, the innermost first.
-    pub skipped: u32,
-    pub pad: u32,
     pub window: [u64; RAW_WINDOW_BYTES / 8],
 }
 

@@ -49,8 +49,6 @@ struct Known {
 
 /// The address is an interrupted instruction.
 const EXACT: u64 = 1;
-/// The frame is not to be reported.
-const HIDDEN: u64 = 2;
 /// The way out of the frame reads something else, or may be another one next time.
 const OPAQUE: u64 = 4;
 /// The way out of the frame makes use of the frame pointer.
@@ -88,7 +86,6 @@ pub struct Trail {
     state: u32,
     /// Why the walk ended.
     stop: u32,
-    hides: u32,
     exact: u32,
     ip: u64,
     sp: u64,
@@ -108,12 +105,12 @@ impl Trail {
         self.top = 0;
     }
 
-    /// Begins a walk. `hides` leaves the innermost frame out of what is reported.
+    /// Begins a walk.
     #[inline(always)]
-    pub fn begin(&mut self, from: Regs, hides: bool) {
+    pub fn begin(&mut self, from: Regs) {
         (self.ip, self.sp, self.fp, self.exact) = (from.ip, from.sp, from.fp, from.exact as u32);
         (self.level, self.met, self.fresh) = (self.top, 0, 0);
-        (self.state, self.hides) = (WALKING, hides as u32);
+        self.state = WALKING;
     }
 
     /// Where the walk stands.
@@ -186,7 +183,7 @@ impl Trail {
             }
             self.level = self.level.wrapping_sub(1);
         }
-        let own = if self.fresh == 0 && self.hides == 1 { HIDDEN } else { 0 } | self.exact as u64;
+        let own = self.exact as u64;
         if self.level != 0 {
             let Known { ip, sp, fp, flags, .. } = self.known(self.level);
             if sp < self.sp {
@@ -194,7 +191,7 @@ impl Trail {
             }
             let is_same = sp == self.sp
                 && ip == self.ip
-                && flags & (EXACT | HIDDEN) == own
+                && flags & EXACT == own
                 && (flags & DEPENDS == 0 || fp == self.fp);
             // The frames that were met may yet have to be moved to the others.
             if is_same && self.level <= self.room() && self.fresh + self.level <= MAX_FRAMES as u32 {
@@ -315,8 +312,7 @@ impl Trail {
         if outer_depends && it.fp_at != 0 {
             it.flags |= CHECKS_FP;
         }
-        it.hash =
-            if it.flags & HIDDEN != 0 { outer.hash } else { mix(outer.hash, it.frame ^ owner(it.frame)) };
+        it.hash = mix(outer.hash, it.frame ^ owner(it.frame));
         self.top += 1;
         self.fresh -= 1;
         self.set(self.top, it);
@@ -342,31 +338,25 @@ impl Trail {
     /// How many frames there are to report of the last walk.
     #[inline(always)]
     pub fn frames(&self) -> u32 {
-        self.top.wrapping_sub((self.known(self.top).flags & HIDDEN != 0) as u32)
+        self.top
     }
 
     /// Frame `number` of the last walk, counted from the innermost.
     #[inline(always)]
     pub fn frame(&self, number: u32) -> u64 {
-        self.known(self.frames().wrapping_sub(number)).frame
+        self.known(self.top.wrapping_sub(number)).frame
     }
 
     /// How many frames there are to report of a walk that was not settled.
     #[inline(always)]
     pub fn fresh_frames(&self) -> u32 {
-        if self.fresh == 0 { 0 } else { self.fresh - self.hides }
+        self.fresh
     }
 
     /// Frame `number` of a walk that was not settled.
     #[inline(always)]
     pub fn fresh_frame(&self, number: u32) -> u64 {
-        self.known((CAPACITY as u32 - 1).wrapping_sub(number + self.hides)).frame
-    }
-
-    /// Whether the walk has still to come to the frame that is left out.
-    #[inline(always)]
-    pub fn hides_next(&self) -> bool {
-        self.hides == 1 && self.fresh == 0
+        self.known((CAPACITY as u32 - 1).wrapping_sub(number)).frame
     }
 }
 

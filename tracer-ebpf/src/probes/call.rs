@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_ebpf::{
-    call::Cookie,
+    call::{Cookie, Frame},
     loss::Loss,
     record::{Alloc, Free, Kind, NESTED, Realloc},
 };
@@ -38,15 +38,22 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
         position => user::product(size, arguments.at(position)),
     };
     thread.pointer = arguments.at(if cookie.out() == 0 { cookie.old() } else { cookie.out() });
+    remember(thread, cookie, From::Caller(regs, Frame::default()))
+}
+
+/// A call is in progress; what it asks for is in `thread` already.
+#[inline(always)]
+fn remember(thread: &mut Thread, cookie: Cookie, caller: From) -> Option<()> {
+    let sp = caller.sp();
     thread.cookie = cookie.0;
-    thread.sp = regs.sp;
+    thread.sp = sp;
     thread.started_ns = if cookie.old() == 0 { 0 } else { now_ns() };
-    let is_enclosed = thread.pool.encloses(regs.sp);
+    let is_enclosed = thread.pool.encloses(sp);
     thread.flags = if is_enclosed { NESTED as u64 } else { 0 };
     if needs_frame(cookie) {
-        thread.caller = user::word(regs.sp).unwrap_or(0);
+        thread.caller = user::word(sp).unwrap_or(0);
     }
-    thread.stack = if is_enclosed { 0 } else { walk::stack(thread.process, From::Entry(regs)) };
+    thread.stack = if is_enclosed { 0 } else { walk::stack(thread.process, caller) };
     thread.in_call = IN_CALL;
     Some(())
 }
@@ -178,32 +185,58 @@ fn end(sp: u64, result: u64) -> Option<()> {
     Some(())
 }
 
-/// A call is at a place that all ways lead through on which it has succeeded: the result is in rax and stays there, and the
-/// size is in a register that the function keeps for its caller. So one probe sees all of the call.
+/// A call is at a place inside of its function behind which much may happen: from here on it is in progress. It may come here
+/// twice.
 #[inline(always)]
-pub(crate) fn whole(ctx: &ProbeContext) -> Option<()> {
-    let address = user::result_at_exit(ctx);
-    if address == 0 {
+pub(crate) fn begin(ctx: &ProbeContext) -> Option<()> {
+    let thread = thread::current()?;
+    // SAFETY: the context is the program's own.
+    let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.regs.cast()) });
+    let size_bytes = user::requested(ctx, cookie);
+    let regs = user::at_entry(ctx);
+    let sp = regs.sp.wrapping_add(cookie.frame().bytes());
+    if is_begun(thread, sp) && thread.size_bytes == size_bytes || is_inside(thread, sp) {
         return None;
     }
+    note_stale(thread);
+    thread.size_bytes = size_bytes;
+    thread.pointer = 0;
+    remember(thread, cookie.begun(), From::Caller(regs, cookie.frame()))
+}
+
+/// Whether the call whose return address lies at `sp` was begun inside of its function.
+#[inline(always)]
+fn is_begun(thread: &Thread, sp: u64) -> bool {
+    thread.in_call == IN_CALL && thread.sp == sp && Cookie(thread.cookie).is_begun()
+}
+
+/// A call is at a place inside of its function where the result is in rax, and stays there. If it has not been begun, this one
+/// probe sees all of it: then the size is still in a register.
+#[inline(always)]
+pub(crate) fn whole(ctx: &ProbeContext) -> Option<()> {
     let thread = thread::current()?;
+    // SAFETY: the context is the program's own.
+    let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.regs.cast()) });
+    let address = user::result_at_exit(ctx);
     let regs = user::at_entry(ctx);
-    // One that was jumped to has its return address where the outer one has it.
-    if thread.in_call == IN_CALL && regs.sp <= thread.sp && !has_lost_its_frame(thread) {
+    let sp = regs.sp.wrapping_add(cookie.frame().bytes());
+    let size_bytes = user::requested(ctx, cookie);
+    if thread.in_call == IN_CALL {
+        if is_begun(thread, sp) && (cookie.size() == 0 || thread.size_bytes == size_bytes) {
+            return end(sp, address);
+        }
+        if is_inside(thread, sp) {
+            return None;
+        }
+    }
+    if address == 0 || cookie.size() == 0 {
         return None;
     }
     note_stale(thread);
     thread.in_call = NOT_IN_CALL;
-    // SAFETY: the context is the program's own.
-    let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.regs.cast()) });
-    let saved = user::Saved::of(ctx);
-    let size = saved.at(cookie.size());
-    let size_bytes = match cookie.count() {
-        0 => size,
-        position => user::product(size, saved.at(position)),
-    };
-    let is_enclosed = thread.pool.encloses(regs.sp);
-    let stack = if is_enclosed { 0 } else { walk::stack(thread.process, From::CallerOf(regs)) };
+    let is_enclosed = thread.pool.encloses(sp);
+    let stack =
+        if is_enclosed { 0 } else { walk::stack(thread.process, From::Caller(regs, cookie.frame())) };
     let flags = if is_enclosed { NESTED } else { 0 };
     let head = head(Kind::Alloc, thread.process, cookie.via(), flags);
     emit_call(&Alloc { head, address, size_bytes, stack }, head);

@@ -15,6 +15,7 @@ mod maps;
 mod path;
 mod pool;
 mod process;
+mod proof;
 mod region;
 mod select;
 mod sync;
@@ -26,6 +27,7 @@ use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint, uprobe, uretprobe},
     programs::{ProbeContext, RawTracePointContext, RetProbeContext, TracePointContext},
 };
+use tracer_ebpf::proof::{BEGIN, END, ENTER};
 
 /// An allocating function was entered; the cookie says what its arguments mean.
 #[uprobe]
@@ -48,7 +50,14 @@ fn leave_at_exit(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// An allocating function has succeeded: what it was asked for and what it gives are both there.
+/// An allocating function is about to call others; what it was asked for is still there.
+#[uprobe]
+fn begin(ctx: ProbeContext) -> u32 {
+    call::begin(&ctx);
+    0
+}
+
+/// The result of an allocating function is there, and often what it was asked for is so too.
 #[uprobe]
 fn whole(ctx: ProbeContext) -> u32 {
     call::whole(&ctx);
@@ -108,6 +117,34 @@ fn throw(ctx: ProbeContext) -> u32 {
 #[uprobe]
 fn unfollowed(_ctx: ProbeContext) -> u32 {
     call::unfollowed();
+    0
+}
+
+/// A proof is tried: a function was entered …
+#[uprobe]
+fn proof_enter(ctx: ProbeContext) -> u32 {
+    proof::step(&ctx, ENTER);
+    0
+}
+
+/// … is at the place of a `begin` …
+#[uprobe]
+fn proof_begin(ctx: ProbeContext) -> u32 {
+    proof::step(&ctx, BEGIN);
+    0
+}
+
+/// … of a `whole` …
+#[uprobe]
+fn proof_end(ctx: ProbeContext) -> u32 {
+    proof::step(&ctx, END);
+    0
+}
+
+/// … and has returned.
+#[uretprobe]
+fn proof_leave(ctx: RetProbeContext) -> u32 {
+    proof::leave(&ctx);
     0
 }
 

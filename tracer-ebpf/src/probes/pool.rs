@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use tracer_ebpf::{
-    call::Cookie,
+    call::{Cookie, Frame},
     loss::Loss,
     record::{Alloc, Free, Kind, Realloc},
 };
@@ -95,7 +95,7 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     thread.pool.sp = regs.sp;
     thread.pool.caller = user::word(regs.sp)?;
     thread.pool.started_ns = if cookie.old() == 0 { 0 } else { now_ns() };
-    thread.pool.stack = walk::stack(thread.process, walk::From::Entry(regs));
+    thread.pool.stack = walk::stack(thread.process, walk::From::Caller(regs, Frame::default()));
     thread.pool.state = IN_CALL;
     Some(())
 }

@@ -10,7 +10,9 @@ use aya_ebpf::{
     },
     programs::{ProbeContext, RawTracePointContext, RetProbeContext, TracePointContext},
 };
-use tracer_ebpf::{call::FIRST_SAVED, unwind::Regs};
+use tracer_ebpf::{
+    call::{Cookie, FIRST_SAVED, Frame},
+};
 
 /// The user registers that the probes look at.
 #[derive(Clone, Copy)]
@@ -21,16 +23,13 @@ pub(crate) struct UserRegs {
 }
 
 impl UserRegs {
-    /// A walk that begins at the interrupted instruction.
+    /// The frame pointer of the caller of a function that has such a frame.
     #[inline(always)]
-    pub(crate) fn here(self) -> Regs {
-        Regs { ip: self.ip, sp: self.sp, fp: self.fp, exact: true }
-    }
-
-    /// A walk that begins at the caller of a function that has not touched its stack yet, at address `ip`.
-    #[inline(always)]
-    pub(crate) fn caller(self, ip: u64) -> Regs {
-        Regs { ip, sp: self.sp.wrapping_add(8), fp: self.fp, exact: false }
+    pub(crate) fn fp_of_caller(self, frame: Frame) -> Option<u64> {
+        match frame.fp_bytes() {
+            Some(distance) => word(self.sp.wrapping_add(distance)),
+            None => Some(self.fp),
+        }
     }
 }
 
@@ -134,6 +133,17 @@ impl Saved {
     #[inline(always)]
     pub(crate) fn at(self, position: u8) -> u64 {
         Arguments(self.0).at(position.wrapping_sub(FIRST_SAVED - 1))
+    }
+}
+
+/// What a call asks for, at a place inside of the function; nothing if its cookie does not say where that is.
+#[inline(always)]
+pub(crate) fn requested(ctx: &ProbeContext, cookie: Cookie) -> u64 {
+    let (saved, arguments) = (Saved::of(ctx), Arguments::of(ctx));
+    let at = |position: u8| if position < FIRST_SAVED { arguments.at(position) } else { saved.at(position) };
+    match cookie.count() {
+        0 => at(cookie.size()),
+        position => product(at(cookie.size()), at(position)),
     }
 }
 

@@ -8,9 +8,10 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_ebpf::{
+    call::Frame,
     loss::Loss,
     mapping::{Mapped, TABLE_NONE, TABLE_PENDING},
-    record::{Frame, Kind, MAX_FRAMES, RAW_WINDOW_BYTES, RawStack, Stack, mix},
+    record::{self, Kind, MAX_FRAMES, RAW_WINDOW_BYTES, RawStack, Stack, mix},
     trail::{self, Place, Trail},
     unwind::{BLOCK_SHIFT, CFA_FRAME, Regs, Rule, Stop, find_row, rule_of},
 };
@@ -19,7 +20,8 @@ use crate::{
     emit::{Wake, count, emit_words, head},
     mapping,
     maps::{self, BLOCKS, CONFIG, RECENT, RECENT_ENTRIES, ROWS, RULES, SCRATCH, SEEN, TABLES, word},
-    sync, user,
+    sync,
+    user::{self, UserRegs},
 };
 
 /// Places that are tried before a walk is refused.
@@ -58,11 +60,20 @@ pub(crate) struct Scratch {
 #[derive(Clone, Copy)]
 pub(crate) enum From {
     /// At the interrupted instruction.
-    Here(user::UserRegs),
-    /// At the caller of the interrupted function.
-    CallerOf(user::UserRegs),
-    /// At the caller of a function that has not touched its stack yet.
-    Entry(user::UserRegs),
+    Here(UserRegs),
+    /// At the caller of the interrupted function, which has such a frame.
+    Caller(UserRegs, Frame),
+}
+
+impl From {
+    /// Where the return address lies, if it begins at the caller; else where the stack ends.
+    #[inline(always)]
+    pub(crate) fn sp(self) -> u64 {
+        match self {
+            Self::Here(regs) => regs.sp,
+            Self::Caller(regs, frame) => regs.sp.wrapping_add(frame.bytes()),
+        }
+    }
 }
 
 /// The key of the current stack, which user space has been told or is told now; 0, and counted, if there is none.
@@ -123,16 +134,21 @@ fn begin(scratch: &mut Scratch, (process, tid): (u32, u32), from: From) {
         scratch.tid = tid;
         scratch.trail.forget();
     }
-    let (From::Here(regs) | From::CallerOf(regs) | From::Entry(regs)) = from;
+    let (From::Here(regs) | From::Caller(regs, _)) = from;
     let known_bytes = scratch.trail.extent_bytes(regs.sp);
     move_window(scratch, regs.sp, known_bytes);
-    let (start, hides) = match from {
-        From::Here(regs) => (regs.here(), false),
-        From::CallerOf(regs) => (regs.here(), true),
-        // Address 0 is code of no process, so a stack that cannot be read has one frame that says so.
-        From::Entry(regs) => (regs.caller(read(scratch, regs.sp).unwrap_or(0)), false),
+    // Address 0 is code of no process, so a stack that cannot be read has one frame that says so.
+    let word = |address| read(scratch, address).unwrap_or(0);
+    let start = match from {
+        From::Here(regs) => Regs { ip: regs.ip, sp: regs.sp, fp: regs.fp, exact: true },
+        From::Caller(regs, frame) => Regs {
+            ip: word(from.sp()),
+            sp: from.sp().wrapping_add(8),
+            fp: frame.fp_bytes().map_or(regs.fp, |it| word(regs.sp.wrapping_add(it))),
+            exact: false,
+        },
     };
-    scratch.trail.begin(start, hides);
+    scratch.trail.begin(start);
 }
 
 /// Copies the stack from `address` on, but not beyond its page: the next one need not be there, and a fault costs more than
@@ -189,10 +205,10 @@ extern "C" fn advance(_index: u64, slot: *mut u32) -> i64 {
         let (frame, rule) = match found {
             Ok(()) => {
                 let offset = address.wrapping_add(last.file_delta);
-                let frame = Frame::new(last.object, offset);
+                let frame = record::Frame::new(last.object, offset);
                 (frame, if last.object == 0 { Ok(FRAMED) } else { rule(last.object, offset as u32) })
             }
-            Err(stop) => (Frame::new(0, address), Err(stop)),
+            Err(stop) => (record::Frame::new(0, address), Err(stop)),
         };
         if let Err(Stop::Pending) = rule {
             return Err(Stop::Pending);
@@ -212,7 +228,7 @@ extern "C" fn settle(_index: u64, slot: *mut u32) -> i64 {
     let scratch = unsafe { &mut *scratch };
     let process = scratch.process as u64;
     // An address says which code it is in one process only.
-    scratch.trail.settle(|frame| if Frame(frame).object() == 0 { process } else { 0 });
+    scratch.trail.settle(|frame| if record::Frame(frame).object() == 0 { process } else { 0 });
     0
 }
 
@@ -310,7 +326,6 @@ fn send_raw(scratch: *mut Scratch, slot: u32) -> u64 {
     let record = &mut state.record;
     (record.ip, record.sp, record.fp) = (regs.ip, regs.sp, regs.fp);
     (record.exact, record.window_bytes) = (regs.exact as u32, state.window_bytes as u32);
-    (record.skipped, record.pad) = (state.trail.hides_next() as u32, 0);
     state.trail.forget();
     collect(slot, collect_fresh);
     // SAFETY: as above.

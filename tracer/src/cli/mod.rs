@@ -23,7 +23,10 @@ use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::exit::Failure;
-use crate::{kernel::launch, report::escape::printable};
+use crate::{
+    kernel::{launch, proof},
+    report::escape::printable,
+};
 
 /// Says which call stacks hold the memory of a running process.
 ///
@@ -83,6 +86,9 @@ enum Command {
         #[arg(last = true)]
         command: Vec<OsString>,
     },
+    /// The child on which proofs are tried; see [`proof`].
+    #[command(name = proof::COMMAND, hide = true)]
+    Exercise,
     /// The child that `demo` traces.
     #[command(name = demo::LEAK_COMMAND, hide = true)]
     DemoLeak,
@@ -109,6 +115,7 @@ pub fn main() -> ExitCode {
             Some(error) => Err(Failure::target_gone(format!("cannot run the command: {error}"))),
             None => Ok(ExitCode::FAILURE),
         },
+        Command::Exercise => proof::exercise().map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Command::DemoLeak => demo::leak(),
     };
     match done {

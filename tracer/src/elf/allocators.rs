@@ -15,6 +15,7 @@ use super::{
     Image, Symbol,
     code::{Code, Target, Ways},
     site::{self, Needs, Site},
+    whole::{self, Question, Refusal, Whole},
 };
 
 /// What the probes of a function are for.
@@ -50,6 +51,9 @@ pub struct Function {
     pub file_offset: u64,
     pub site: Site,
     pub end: End,
+    /// Where its calls are seen without a return probe, or why they are not. `None` for those whose ends are not to be
+    /// seen, or not by a return probe.
+    pub whole: Option<Result<Whole, Refusal>>,
     /// What its probes are told beyond the function and its arguments.
     pub(super) traits: Traits,
 }
@@ -253,7 +257,12 @@ fn choose(image: &Image<'_>, families: &Families<'_>, candidates: &[Candidate<'_
                 (Role::Alloc, End::Return)
             }
         };
-        found.functions.extend(function(image, role, it.family, &it.known, &it.symbol, end));
+        let whole =
+            (it.known.effect == Effect::Allocates && role == Role::Alloc && end == End::Return).then(|| {
+                whole::find(&code, Question { entry: address, size: it.symbol.size, roles: it.known.roles })
+            });
+        let function = function(image, role, it.family, &it.known, &it.symbol, end);
+        found.functions.extend(function.map(|it| Function { whole, ..it }));
     }
 }
 
@@ -278,6 +287,7 @@ fn function(
         site,
         traits: Traits::of(family, known.effect, &end),
         end,
+        whole: None,
     })
 }
 

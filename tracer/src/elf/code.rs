@@ -199,19 +199,50 @@ impl<'data> Code<'data> {
         }
     }
 
-    fn decode(&self, address: u64) -> Option<Instruction> {
+    pub(super) fn decode(&self, address: u64) -> Option<Instruction> {
         let bytes = self.image.at(address)?;
         let bytes = &bytes[..bytes.len().min(INSTRUCTION_BYTES)];
         let it = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).decode();
         (!it.is_invalid()).then_some(it)
     }
 
-    fn target(&self, it: &Instruction) -> Target<'data> {
+    pub(super) fn target(&self, it: &Instruction) -> Target<'data> {
         match it.op0_kind() {
             OpKind::NearBranch64 => self.behind_stub(it.near_branch_target()),
             OpKind::Memory => self.in_slot(it),
             _ => Target::Unknown,
         }
+    }
+
+    /// The bytes of an instruction.
+    pub(super) fn bytes(&self, it: &Instruction) -> Option<&'data [u8]> {
+        self.image.at(it.ip())?.get(..it.len())
+    }
+
+    /// Whether a function begins at this address.
+    pub(super) fn is_start(&self, address: u64) -> bool {
+        self.starts.contains(&address)
+    }
+
+    /// The beginning of the last function that begins at this address or before it.
+    pub(super) fn start_of(&self, address: u64) -> Option<u64> {
+        self.starts.range(..=address).next_back().copied()
+    }
+
+    /// Whether the target has one of these names.
+    pub(super) fn is_named(&self, target: Target<'_>, names: &[&str]) -> bool {
+        match target {
+            Target::Outside(name) => names.iter().any(|it| it.as_bytes() == name),
+            Target::Inside(address) => {
+                names.iter().any(|it| self.defined.get(it.as_bytes()) == Some(&address))
+            }
+            Target::Unknown => false,
+        }
+    }
+
+    /// Whether the target is a function that does not return, as its name says.
+    pub(super) fn never_returns(&self, target: Target<'_>) -> bool {
+        self.is_named(target, &NEVER_RETURN) || matches!(target, Target::Outside(name) if never_returns(name))
     }
 
     /// An entry of the procedure linkage table is a jump through a slot.

@@ -15,6 +15,7 @@ mod ld_cache;
 mod links;
 pub mod pools;
 pub mod site;
+pub mod whole;
 
 use std::ops::Range;
 

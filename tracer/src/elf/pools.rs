@@ -135,6 +135,7 @@ fn function(
         file_offset,
         site,
         end,
+        whole: None,
         traits: Traits(Cookie(0).with_fixed_size(spec.fixed_size_bytes)),
     })
 }

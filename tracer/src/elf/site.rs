@@ -186,7 +186,7 @@ impl Arguments {
 /// Prefixes are not accepted, although some are harmless: with 66 the kernel refuses a branch, with
 /// a segment override (`notrack`, branch hints) or `lock` it refuses any probe. `call` is emulated as
 /// well, but before 6.18 without its copy on the shadow stack, so a probe would kill a CET program.
-fn is_emulated(bytes: &[u8]) -> bool {
+pub(super) fn is_emulated(bytes: &[u8]) -> bool {
     matches!(
         bytes,
         [0x50..=0x57]
@@ -211,7 +211,7 @@ fn jump_targets(code: &[u8]) -> Vec<u64> {
         .collect()
 }
 
-fn describe(it: &Instruction) -> String {
+pub(super) fn describe(it: &Instruction) -> String {
     let name = format!("{:?}", it.mnemonic()).to_lowercase();
     match it.flow_control() {
         FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {

@@ -119,6 +119,9 @@ pub(crate) struct Needs {
     pub(crate) faults: bool,
 }
 
+/// How the names of programs begin that are no part of a trace; see [`super::proof`].
+const PROOF: &str = "proof_";
+
 impl Needs {
     pub(crate) fn all(links: Links) -> Self {
         Self { links, calls: true, pools: true, faults: true }
@@ -127,6 +130,7 @@ impl Needs {
     fn wants(self, program: &str) -> bool {
         match program {
             "resident" | "user_fault" | "kernel_fault" | "enter_madvise" => self.faults,
+            _ if program.starts_with(PROOF) => false,
             _ => self.pools || !program.starts_with("pool_"),
         }
     }

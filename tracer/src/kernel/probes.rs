@@ -12,11 +12,15 @@ use aya::{
 };
 
 use super::{
+    exit_sites::ExitSites,
     multi::{Multi, Point},
     object::Object,
 };
 use crate::{
-    elf::allocators::{End, Function, Role},
+    elf::{
+        allocators::{End, Function, Role},
+        whole::{Place, Whole},
+    },
     event::Via,
 };
 
@@ -42,6 +46,7 @@ pub(crate) struct Probes {
     programs: Programs,
     /// For probes that everyone meets, where the kernel has such links.
     multi: Option<Multi>,
+    exit_sites: ExitSites,
     done: HashSet<(u32, Scope)>,
     /// Each takes its probe out of the kernel when it is dropped.
     links: Vec<Box<dyn Send>>,
@@ -72,10 +77,12 @@ struct Placed {
     instruction: String,
     single_step: bool,
     end: End,
+    /// Instead of all others.
+    whole: Option<Whole>,
 }
 
 impl Placed {
-    fn new(object: &Object, function: &Function) -> Self {
+    fn new(object: &Object, function: &Function, exit_sites: &[String]) -> Self {
         Self {
             path: object.path.clone(),
             function: function.name.to_string(),
@@ -83,6 +90,7 @@ impl Placed {
             instruction: function.site.instruction.clone(),
             single_step: function.site.is_single_step(),
             end: function.end.clone(),
+            whole: whole(function, exit_sites).cloned(),
         }
     }
 }
@@ -91,6 +99,9 @@ impl fmt::Display for Placed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let class = if self.single_step { "single-stepped: about ten times as dear" } else { "emulated" };
         let Self { path, function, offset, instruction, .. } = self;
+        if let Some(whole) = &self.whole {
+            return write!(out, "{function} in {path} at its {whole}");
+        }
         write!(out, "{function} in {path} at {offset:#x}: {instruction} ({class})")?;
         match &self.end {
             End::Unseen => Ok(()),
@@ -113,11 +124,14 @@ struct Probe {
 /// Sees a function end without a return probe.
 const EXIT: &str = "leave_at_exit";
 const POOL_EXIT: &str = "pool_exit";
+const WHOLE: &str = "whole";
 
 /// The probes of a function. Its end comes first: an entry without a return would look like a call that never ends.
 /// A return probe goes to the same instruction, where the return address is still on top of the stack, so that one trap
 /// serves both.
-fn probes_of(programs: Programs, function: &Function) -> Vec<Probe> {
+///
+/// Of functions in `exit_sites` the calls are seen where their results are final.
+fn probes_of(programs: Programs, function: &Function, exit_sites: &[String]) -> Vec<Probe> {
     let is_trace = programs == Programs::Trace;
     let cookie = function.cookie().0;
     let is_pool = matches!(function.via, Via::Custom(_));
@@ -139,6 +153,19 @@ fn probes_of(programs: Programs, function: &Function) -> Vec<Probe> {
         true if is_pool => "pool_leave",
         true => "leave",
     };
+    if let Some(whole) = whole(function, exit_sites) {
+        let name = |name| if is_trace { name } else { "floor_enter" };
+        let probe = |program| {
+            move |it: &Place| Probe {
+                program,
+                offset: function.file_offset.wrapping_add_signed(it.offset),
+                cookie: it.cookie(function.cookie()).0,
+            }
+        };
+        let (ends, begins) =
+            (whole.ends.iter().map(probe(name(WHOLE))), whole.begins.iter().map(probe(name("begin"))));
+        return ends.chain(begins).collect();
+    }
     let site = function.site_offset();
     let ends: Vec<(&str, u64)> = match &function.end {
         End::Unseen => Vec::new(),
@@ -149,6 +176,12 @@ fn probes_of(programs: Programs, function: &Function) -> Vec<Probe> {
         .chain([(begin, site)])
         .map(|(program, offset)| Probe { program, offset, cookie })
         .collect()
+}
+
+/// Where the function's calls are seen, if not at entry and return.
+fn whole<'it>(function: &'it Function, exit_sites: &[String]) -> Option<&'it Whole> {
+    let whole = function.whole.as_ref()?.as_ref().ok()?;
+    exit_sites.iter().any(|it| *it == function.name).then_some(whole)
 }
 
 /// Where the object makes and raises exceptions.
@@ -162,7 +195,7 @@ const SYSCALLS: [&str; 4] = ["mmap", "munmap", "mremap", "brk"];
 
 impl Probes {
     pub(crate) fn new(programs: Programs, multi: Option<Multi>) -> Self {
-        Self { programs, multi, done: HashSet::new(), links: Vec::new() }
+        Self { programs, multi, exit_sites: ExitSites::new(), done: HashSet::new(), links: Vec::new() }
     }
 
     /// Everything that is not an allocator function.
@@ -219,10 +252,12 @@ impl Probes {
                 object.path
             );
         }
+        let exit_sites = self.exit_sites.of(object);
         if scope == Scope::Everyone {
-            match self.attach_together(object, &path) {
+            match self.attach_together(object, &path, &exit_sites) {
                 Ok(true) => {
-                    object.functions.iter().for_each(|it| log::debug!("probe: {}", Placed::new(object, it)));
+                    let placed = |it| Placed::new(object, it, &exit_sites);
+                    object.functions.iter().for_each(|it| log::debug!("probe: {}", placed(it)));
                     return 0;
                 }
                 Ok(false) => {}
@@ -240,9 +275,9 @@ impl Probes {
         let is_free = |it: &&Function| matches!(it.role, Role::Free);
         let (frees, others): (Vec<_>, Vec<_>) = object.functions.iter().partition(is_free);
         for function in frees.into_iter().chain(others) {
-            let mut probes = probes_of(self.programs, function).into_iter();
+            let mut probes = probes_of(self.programs, function, &exit_sites).into_iter();
             match probes.try_for_each(|it| self.attach_uprobe(ebpf, &it, &path, scope)) {
-                Ok(()) => log::debug!("probe: {}", Placed::new(object, function)),
+                Ok(()) => log::debug!("probe: {}", Placed::new(object, function, &exit_sites)),
                 Err(error) => {
                     log::warn!("{} in {}: {error:#}", function.name, object.path);
                     failed += 1;
@@ -259,10 +294,10 @@ impl Probes {
 
     /// All probes of an object, one link for each program. False if there are no such links; an error means that
     /// none of the probes is there.
-    fn attach_together(&mut self, object: &Object, path: &str) -> Result<bool> {
+    fn attach_together(&mut self, object: &Object, path: &str, exit_sites: &[String]) -> Result<bool> {
         let Some(multi) = &self.multi else { return Ok(false) };
         let mut wanted: Vec<(&str, Vec<Point>)> = Vec::new();
-        let probes = object.functions.iter().flat_map(|it| probes_of(self.programs, it));
+        let probes = object.functions.iter().flat_map(|it| probes_of(self.programs, it, exit_sites));
         for Probe { program, offset, cookie } in raising(object).chain(probes) {
             match wanted.iter_mut().find(|(name, _)| *name == program) {
                 Some((_, points)) => points.push((offset, cookie)),
@@ -271,7 +306,7 @@ impl Probes {
         }
         // As for a single function; and the first may be one that frees.
         wanted.sort_by_key(|(program, _)| {
-            !(multi.is_at_return(program) || [EXIT, POOL_EXIT].contains(program))
+            !(multi.is_at_return(program) || [EXIT, POOL_EXIT, WHOLE].contains(program))
         });
         let attach = |(program, points): (&str, Vec<Point>)| {
             multi

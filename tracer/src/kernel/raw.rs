@@ -24,7 +24,6 @@ pub(crate) fn finish(
     let mut frames: Vec<Frame> = raw.stack.frames[..known].iter().map(|it| Frame(*it)).collect();
     let mut regs = Regs { ip: raw.ip, sp: raw.sp, fp: raw.fp, exact: raw.exact != 0 };
     let window = &raw.window[..(raw.window_bytes as usize / 8).min(raw.window.len())];
-    let mut skipped = raw.skipped;
     let read = |address: u64| {
         let at = address.checked_sub(raw.sp)?;
         if at % 8 == 0 { window.get(usize::try_from(at / 8).ok()?).copied() } else { None }
@@ -39,11 +38,7 @@ pub(crate) fn finish(
             return (frames, Stop::Gone);
         };
         let offset = address.wrapping_add(mapped.file_delta);
-        if skipped > 0 {
-            skipped -= 1;
-        } else {
-            frames.push(Frame::new(mapped.object, offset));
-        }
+        frames.push(Frame::new(mapped.object, offset));
         let code = mapped.start..mapped.end;
         let next =
             rule(mapped.object, offset as u32).and_then(|rule| match frameless(regs, rule, code, read) {

@@ -208,3 +208,36 @@ impl Drop for LibcBlock {
         unsafe { System.dealloc(self.start.as_ptr(), self.layout) };
     }
 }
+
+/// A block of the C library that is not touched, of whatever size; gone when it is dropped.
+pub(crate) struct RawBlock(NonNull<libc::c_void>);
+
+impl RawBlock {
+    /// `malloc(bytes)`; `None` if that fails.
+    #[inline(never)]
+    pub(crate) fn of(bytes: usize) -> Option<Self> {
+        // SAFETY: malloc has no preconditions.
+        NonNull::new(unsafe { libc::malloc(bytes) }).map(Self)
+    }
+
+    /// `calloc(count, bytes)`.
+    #[inline(never)]
+    pub(crate) fn zeroed(count: usize, bytes: usize) -> Option<Self> {
+        // SAFETY: calloc has no preconditions.
+        NonNull::new(unsafe { libc::calloc(count, bytes) }).map(Self)
+    }
+
+    /// `aligned_alloc(alignment, bytes)`.
+    #[inline(never)]
+    pub(crate) fn aligned(alignment: usize, bytes: usize) -> Option<Self> {
+        // SAFETY: what is no alignment makes it fail.
+        NonNull::new(unsafe { libc::aligned_alloc(alignment, bytes) }).map(Self)
+    }
+}
+
+impl Drop for RawBlock {
+    fn drop(&mut self) {
+        // SAFETY: from the same C library, and nobody else's.
+        unsafe { libc::free(self.0.as_ptr()) };
+    }
+}
