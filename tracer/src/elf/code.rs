@@ -73,6 +73,12 @@ impl<'data> Code<'data> {
         }
     }
 
+    /// Code without names, with functions that begin at these addresses.
+    #[cfg(test)]
+    pub(super) fn of_starts(image: &Image<'data>, starts: impl Iterator<Item = u64>) -> Self {
+        Self { image: *image, starts: starts.collect(), slots: HashMap::new(), defined: HashMap::new() }
+    }
+
     /// Each `ret` by which the function at `entry` ends, in it or in one that it jumps to; functions of which
     /// `is_seen` need not be followed. `None` if there are others.
     pub(super) fn returns(&self, entry: u64, is_seen: &dyn Fn(Target<'_>) -> bool) -> Option<Vec<u64>> {

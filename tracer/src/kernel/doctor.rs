@@ -7,7 +7,7 @@ use aya::{programs::ProgramType, sys::is_helper_supported};
 use aya_obj::generated::bpf_func_id;
 
 use super::{
-    Tier,
+    Tier, exit_sites,
     load::{self, Links, Needs},
     tracefs,
 };
@@ -65,6 +65,7 @@ pub fn examine() -> Vec<Finding> {
     }
     findings.push(programs());
     findings.push(links());
+    findings.push(without_returns());
     findings
 }
 
@@ -179,4 +180,10 @@ fn links() -> Finding {
         required: false,
         ..finding("uprobe_multi links", try_load().map_err(|it| format!("{it:#}")), remedy)
     }
+}
+
+/// Functions that cost one trap and no return probe: which ones depends on the build of the library.
+fn without_returns() -> Finding {
+    let remedy = "nothing: calls are seen at entry and return, which costs about a fifth more";
+    Finding { required: false, ..finding("calls without return probes", exit_sites::examine(), remedy) }
 }

@@ -6,12 +6,17 @@ use std::{collections::BTreeSet, fs, io};
 use procfs::process::{MMPermissions, MMapPath, Process};
 
 use super::{
-    StartError, Target, missing,
+    StartError, Target,
+    exit_sites::{ExitSites, Standing},
+    missing,
     object::Object,
     objects::Objects,
     process::{self, Description},
 };
-use crate::{elf::pools::Pools, event::Via};
+use crate::{
+    elf::{allocators::Function, pools::Pools},
+    event::Via,
+};
 
 /// Everything about one process.
 #[derive(Clone, Debug)]
@@ -64,6 +69,10 @@ pub struct ProbeSite {
     pub is_single_step: bool,
     /// The user named it.
     pub is_own: bool,
+    /// The places at which it is seen instead, without a return probe.
+    pub exit_sites: Option<String>,
+    /// Why not, of a function of which that was considered.
+    pub no_exit_sites: Option<String>,
 }
 
 /// What manages memory above the allocator.
@@ -169,17 +178,27 @@ fn serving(tgid: u32, objects: &Objects) -> Option<String> {
 }
 
 fn file(object: &Object) -> ExaminedFile {
-    let probes: Vec<ProbeSite> = object
-        .functions
-        .iter()
-        .map(|it| ProbeSite {
+    let mut exit_sites = ExitSites::new();
+    let mut probe = |it: &Function| {
+        let (places, why_none) = match &it.whole {
+            None => (None, None),
+            Some(Err(refusal)) => (None, Some(refusal.to_string())),
+            Some(Ok(whole)) => match exit_sites.standing(object, it, whole) {
+                Standing::Holds => (Some(whole.to_string()), None),
+                standing => (None, Some(standing.words().to_owned())),
+            },
+        };
+        ProbeSite {
             function: it.name.to_string(),
             file_offset: it.site_offset(),
             instruction: it.site.instruction.clone(),
             is_single_step: it.site.is_single_step(),
             is_own: matches!(it.via, Via::Custom(_)),
-        })
-        .collect();
+            exit_sites: places,
+            no_exit_sites: why_none,
+        }
+    };
+    let probes: Vec<ProbeSite> = object.functions.iter().map(&mut probe).collect();
     let path = object.path.strip_suffix(" (deleted)");
     ExaminedFile {
         path: path.unwrap_or(&object.path).to_owned(),

@@ -6,6 +6,7 @@
 
 use std::{env, fs, path::PathBuf};
 
+use procfs::process::{MMapPath, Process};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -64,9 +65,9 @@ impl Standing {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Holds => "",
-            Self::Refuted => "a trial has refuted that",
-            Self::Untried => "not tried on this machine",
-            Self::SwitchedOff => "switched off",
+            Self::Refuted => "a trial has refuted its exit sites",
+            Self::Untried => "its exit sites have not been tried on this machine yet",
+            Self::SwitchedOff => "exit sites are switched off",
         }
     }
 }
@@ -146,8 +147,29 @@ impl ExitSites {
 }
 
 /// The functions of which it is proved.
-pub(crate) fn proved(object: &Object) -> impl Iterator<Item = (&Function, &Whole)> {
+fn proved(object: &Object) -> impl Iterator<Item = (&Function, &Whole)> {
     object.functions.iter().filter_map(|it| Some((it, it.whole.as_ref()?.as_ref().ok()?)))
+}
+
+/// For the doctor: what comes of it with the C library here, which is tried if it was not yet.
+///
+/// # Errors
+/// Why its calls are seen by entry and return.
+pub(crate) fn examine() -> Result<String, String> {
+    let maps = Process::myself().and_then(|it| it.maps()).map_err(|it| it.to_string())?;
+    let object = maps.iter().find_map(|it| match &it.pathname {
+        MMapPath::Path(path) if path.file_name()?.to_str()?.starts_with("libc") => Object::of_path(path).ok(),
+        _ => None,
+    });
+    let (_, object) = object.ok_or("this program has its C library built in")?;
+    let mut exit_sites = ExitSites::new();
+    let names = exit_sites.of(&object);
+    let why = |(it, whole): (&Function, &Whole)| exit_sites.standing(&object, it, whole).words();
+    match (names.is_empty(), proved(&object).map(why).next()) {
+        (false, _) => Ok(format!("of {}: {}", object.path, names.join(", "))),
+        (true, Some(why)) => Err(format!("{}: {why}", object.path)),
+        (true, None) => Err(format!("{}: nothing could be proved", object.path)),
+    }
 }
 
 /// All that a verdict depends on.

@@ -1,6 +1,8 @@
 //! Tries proofs about exit sites: a child of ours uses the allocator in all ways that it has, and probes at its entries, inside and at
 //! its returns must tell the same story.
 //!
+//! The trial is of the proof alone: of where probes are, and of what lies there in registers and on the stack.
+//!
 //! Only a library that we use ourselves can be tried: any other would have to be loaded into a process, and its
 //! allocator be used in earnest.
 
@@ -11,6 +13,7 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     num::NonZero,
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -24,22 +27,25 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
     },
 };
-use procfs::process::Process;
+use procfs::process::{MMapPath, MemoryMap, Process};
 use tracer_ebpf::{loss::Loss, proof::Step};
 use zerocopy::FromBytes as _;
 
 pub use self::exercise::{COMMAND, exercise};
 use self::judge::Judge;
 use super::{Tier, load, object::Object};
-use crate::elf::{allocators::Function, whole::Whole};
+use crate::elf::{
+    allocators::Function,
+    whole::{Place, Whole},
+};
 
 /// The child's answer when it is ready, and what lets it begin.
 const READY: &str = "ready\n";
 
-/// Room for what happens between two looks; the exercise makes ten thousand steps.
+/// Room for what happens between two looks; the exercise makes twenty thousand steps of 48 bytes.
 const SIZES: load::Sizes = load::Sizes { ring_bytes: 4 << 20, rows: 1024, blocks: 1024 };
 
-/// A child that takes longer is stuck. It took 30 ms when this was written.
+/// A child that takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -57,14 +63,13 @@ pub(super) fn run(object: &Object, proved: &[(&Function, &Whole)]) -> Result<Opt
     let mut ebpf = load::load(SIZES, false, Tier::Exact, None)?;
     let mut links: Vec<Box<dyn Send>> = Vec::new();
     for (number, (function, whole)) in proved.iter().enumerate() {
-        let entry = [("proof_leave", function.site_offset(), function.cookie())];
-        let at = |it: &crate::elf::whole::Place| {
-            (function.file_offset.wrapping_add_signed(it.offset), it.cookie(function.cookie()))
-        };
+        let leave = [("proof_leave", function.site_offset(), function.cookie())];
+        let at =
+            |it: &Place| (function.file_offset.wrapping_add_signed(it.offset), it.cookie(function.cookie()));
         let ends = whole.ends.iter().map(at).map(|(offset, cookie)| ("proof_end", offset, cookie));
         let begins = whole.begins.iter().map(at).map(|(offset, cookie)| ("proof_begin", offset, cookie));
         let enter = [("proof_enter", function.site_offset(), function.cookie())];
-        for (program, offset, cookie) in entry.into_iter().chain(ends).chain(begins).chain(enter) {
+        for (program, offset, cookie) in leave.into_iter().chain(ends).chain(begins).chain(enter) {
             let cookie = cookie.with_via(number as u8);
             links.push(attach(&mut ebpf, program, &path, offset, cookie.0, child.child.id())?);
         }
@@ -109,8 +114,10 @@ fn is_ours(object: &Object) -> Result<bool> {
     let Some(file) = &object.file else { return Ok(false) };
     let inode = file.metadata()?.ino();
     let maps = Process::myself()?.maps()?;
-    let same_name = |it: &procfs::process::MemoryMap| matches!(&it.pathname, procfs::process::MMapPath::Path(path) if *path == std::path::Path::new(&object.path));
-    Ok(maps.iter().any(|it| it.inode == inode && same_name(it)))
+    let is_it = |it: &MemoryMap| {
+        it.inode == inode && matches!(&it.pathname, MMapPath::Path(path) if *path == Path::new(&object.path))
+    };
+    Ok(maps.iter().any(is_it))
 }
 
 fn attach(

@@ -131,6 +131,12 @@ fn allocator(file: &ExaminedFile, out: &mut dyn Write) -> io::Result<()> {
             probe.file_offset,
             probe.instruction,
         )?;
+        if let Some(places) = &probe.exit_sites {
+            writeln!(out, "      seen without a return probe, at its {places}")?;
+        }
+        if let Some(why) = &probe.no_exit_sites {
+            writeln!(out, "      with a return probe: {why}")?;
+        }
     }
     Ok(())
 }
@@ -172,6 +178,8 @@ pub(super) fn json(it: &Examination, verdict: &Verdict) -> serde_json::Value {
             "instruction": it.instruction,
             "class": if it.is_single_step { "single-step" } else { "emulated" },
             "own_pool": it.is_own,
+            "exit_sites": it.exit_sites,
+            "no_exit_sites": it.no_exit_sites,
         })
     };
     let file = |it: &ExaminedFile| {

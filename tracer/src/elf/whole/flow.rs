@@ -94,13 +94,18 @@ impl Flow {
             let it = code.decode(address).ok_or(Refusal::Unreadable)?;
             let (then, target) = then(code, &it, &mut callees)?;
             let goes_on = matches!(then, Then::Next | Then::Branch(_) | Then::Call(_));
-            // Nothing falls into another function; what seems to is behind a call that does not return.
             let next = Some(it.next_ip()).filter(|next| goes_on && !code.is_start(*next));
+            // Nothing falls into another function; what seems to is behind a call that does not return.
+            let then = match (then, next) {
+                (Then::Call(_), None) => Then::Nothing,
+                (Then::Next | Then::Branch(_), None) => return Err(Refusal::Unreadable),
+                (then, _) => then,
+            };
             indices.insert(address, ops.len());
             let (result, zero_flag) = effects(&it, &mut info);
             ops.push(Op {
                 address,
-                then: if goes_on && next.is_none() && target.is_none() { Then::Nothing } else { then },
+                then,
                 next: None,
                 jump: None,
                 result,

@@ -35,7 +35,7 @@ use std::fmt;
 use iced_x86::Register;
 use tracer_ebpf::call::{Cookie, FIRST_SAVED, Frame, Roles};
 
-use self::{flow::Flow, values::Values};
+use self::flow::Flow;
 use super::code::Code;
 
 /// Counted up when an analysis may come to other places than the one before: verdicts on the old ones are then void.
