@@ -71,7 +71,7 @@ impl State {
         if objects().all(|(_, it)| it.functions.is_empty()) {
             return Escalation::NoAllocator { is_go: objects().any(|(_, it)| it.is_go) };
         }
-        let mut probes = Probes::new(Programs::Trace, None);
+        let mut probes = Probes::new(Programs::Trace, self.probes.multi());
         for (number, object) in objects() {
             let failed = probes.attach_object(&mut self.ebpf, number, object, Scope::Process(tgid));
             self.counted.add(Loss::FailedProbes, failed);

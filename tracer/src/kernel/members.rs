@@ -8,6 +8,7 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, MapError},
 };
+use rustix::thread::{MembarrierCommand, membarrier};
 use tracer_ebpf::{
     config::{Config, NAME_BYTES, SELECT_ALL, SELECT_GROUPS, SELECT_NAMES},
     mapping::{MAX_PROCESSES, Member, Process, USER_SIDE, process_number, process_slot},
@@ -67,6 +68,20 @@ impl Members {
         };
         let config = self.config.get(&0, 0)?;
         self.config.set(0, Config { select, ..config }, 0)?;
+        Ok(())
+    }
+
+    /// From now on every program returns at once. Those that run at this moment have come to their end when this returns: the
+    /// kernel waits for all that its read-copy-update protects, as the programs of uprobes and tracepoints are.
+    ///
+    /// # Errors
+    /// Those of `bpf(2)`.
+    pub(crate) fn switch_off(&mut self) -> Result<()> {
+        let config = self.config.get(&0, 0)?;
+        self.config.set(0, Config { off: 1, ..config }, 0)?;
+        if let Err(error) = membarrier(MembarrierCommand::Global) {
+            log::debug!("wait for the programs: {error}");
+        }
         Ok(())
     }
 

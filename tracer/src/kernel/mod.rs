@@ -15,6 +15,8 @@ pub mod examination;
 mod exit_sites;
 mod growth;
 pub mod launch;
+pub mod leaving;
+mod limits;
 mod load;
 mod members;
 mod missing;
@@ -51,6 +53,7 @@ use tracer_ebpf::{
 use self::{
     arrivals::Arrivals,
     growth::Growth,
+    leaving::HandedOver,
     load::{Links, Needs},
     members::Members,
     objects::Objects,
@@ -61,6 +64,7 @@ pub use self::{
     error::StartError,
     growth::Escalation,
     launch::{Launched, Streams},
+    limits::run_first,
     perf_map::PerfMap,
     probes::Programs,
     selection::Selection,
@@ -120,6 +124,8 @@ pub struct Kernel {
     losses: PerCpuArray<MapData, u64>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     state: State,
+    /// Last: when all else is closed.
+    heir: Option<HandedOver>,
 }
 
 /// Everything but the ring, so that a record can be handled while it still lies there.
@@ -143,7 +149,7 @@ impl Kernel {
     /// # Errors
     /// If the target cannot be traced, or the kernel refuses.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
-        raise_file_limit();
+        limits::raise_file_limit();
         let mut objects = Objects::of(&settings.target, &settings.pools)?;
         for _ in 0..STARTUP_TRIES {
             if settings.tier != Tier::Exact
@@ -171,7 +177,8 @@ impl Kernel {
             settings.target.hierarchy(),
         )?;
         let scopes = settings.scopes();
-        let links = if scopes == [Scope::Everyone] { Links::Multi } else { Links::Single };
+        let everyone = scopes == [Scope::Everyone];
+        let links = if everyone || multi::sees_one_process() { Links::Multi } else { Links::Single };
         let with_faults = settings.tier != Tier::Exact && load::announces_pages();
         let multi = load::load_programs(
             &mut ebpf,
@@ -191,7 +198,7 @@ impl Kernel {
 
         let members = Members::new(&mut ebpf)?;
 
-        let mut probes = Probes::new(settings.programs, multi);
+        let mut probes = Probes::new(settings.programs, multi.map(Arc::new));
         for scope in &scopes {
             for (number, object) in objects.iter() {
                 let failed = probes.attach_object(&mut ebpf, number, object, *scope);
@@ -206,12 +213,11 @@ impl Kernel {
             );
         }
         probes.attach_tracepoints(&mut ebpf, with_faults)?;
-        let everyone = scopes == [Scope::Everyone];
         let (arrivals, ended) = (Arrivals::default(), Vec::new());
         let growth = Growth::new(settings.tier);
         let mut state = State { ebpf, objects, probes, members, arrivals, everyone, growth, ended, counted };
         state.switch_on(&settings.target)?;
-        Ok(Self { ring, losses, log, state })
+        Ok(Self { ring, losses, log, state, heir: None })
     }
 
     /// Waits until the ring is filling; an ordinary trickle of events does not end the wait.
@@ -270,6 +276,14 @@ impl Kernel {
         count
     }
 
+    /// Ends the tracing: what has been reported until now can still be drained, and there will be no more. The probes go when
+    /// this is dropped.
+    pub fn switch_off(&mut self) {
+        if let Err(error) = self.state.members.switch_off() {
+            log::warn!("end the tracing: {error:#}");
+        }
+    }
+
     /// What was lost so far, in the kernel and on the way into user space.
     pub fn losses(&self) -> Losses {
         let mut losses = self.state.counted;
@@ -322,6 +336,13 @@ impl Kernel {
     }
 }
 
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.switch_off();
+        self.heir = leaving::hand_over();
+    }
+}
+
 impl State {
     /// Only now do the probes report anything, so that no free is seen without its allocation.
     fn switch_on(&mut self, target: &Target) -> anyhow::Result<()> {
@@ -371,24 +392,6 @@ impl State {
             }
             _ => self.counted.add(Loss::MalformedRecords, 1),
         }
-    }
-}
-
-/// Every probe holds a descriptor, and every object too.
-fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::warn!("the limit of open files stays at {:?}: {error}", limit.current);
-    }
-}
-
-/// Lets the calling thread run before others: whoever drains the ring must not wait its turn behind hundreds
-/// of threads that fill it. It works only as long as they make it.
-pub fn run_first() {
-    if let Err(error) = rustix::process::setpriority_process(None, -20) {
-        log::info!("the priority stays as it is: {error}");
     }
 }
 

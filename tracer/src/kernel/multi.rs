@@ -69,7 +69,7 @@ impl Multi {
     /// the structure.
     fn check(&self) -> Result<()> {
         let name = self.programs.keys().next().context("no probes in the BPF object")?;
-        match self.attach(name, "/", &[(1, 0)]) {
+        match self.attach(name, "/", &[(1, 0)], None) {
             Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(()),
             Err(error) => Err(error).context("this kernel has no uprobe_multi links"),
             Ok(_) => bail!("the kernel took a directory for a program"),
@@ -80,15 +80,31 @@ impl Multi {
         self.programs.get(program).is_some_and(|it| it.at_return)
     }
 
-    /// Attaches a program to places of one file in every process, until the descriptor is closed.
+    /// Attaches a program to places of one file, in one process or in every one, until the descriptor is closed.
     ///
     /// # Errors
     /// Those of `bpf(2)`; then none of the probes is there.
-    pub(crate) fn attach(&self, program: &str, path: &str, points: &[Point]) -> io::Result<OwnedFd> {
+    pub(crate) fn attach(
+        &self,
+        program: &str,
+        path: &str,
+        points: &[Point],
+        tgid: Option<u32>,
+    ) -> io::Result<OwnedFd> {
         let Loaded { program, at_return } =
             self.programs.get(program).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        sys::link_uprobe_multi(program.as_fd(), &CString::new(path)?, points, *at_return)
+        sys::link_uprobe_multi(program.as_fd(), &CString::new(path)?, points, *at_return, tgid)
     }
+}
+
+/// Whether such links can be told to see one process. Before Linux 6.10 they saw one thread of it (46ba0e49b642, "bpf: fix
+/// multi-uprobe PID filtering logic").
+pub(crate) fn sees_one_process() -> bool {
+    const SINCE: (u32, u32) = (6, 10);
+    let system = rustix::system::uname();
+    let release = system.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map(|it| it.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= SINCE
 }
 
 /// Loads again for the verifier's words, which cost time and memory.

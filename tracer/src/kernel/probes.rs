@@ -1,6 +1,6 @@
 //! Places the probes: allocator functions by uprobes, system calls and process life by tracepoints.
 
-use std::{collections::HashSet, fmt, num::NonZero, sync::Mutex};
+use std::{collections::HashSet, fmt, num::NonZero, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -13,6 +13,7 @@ use aya::{
 
 use super::{
     exit_sites::ExitSites,
+    leaving,
     multi::{Multi, Point},
     object::Object,
 };
@@ -34,6 +35,15 @@ pub(crate) enum Scope {
     Everyone,
 }
 
+impl Scope {
+    fn tgid(self) -> Option<u32> {
+        match self {
+            Self::Process(tgid) => Some(tgid),
+            Self::Everyone => None,
+        }
+    }
+}
+
 /// Which programs: the tracer's own, or the empty ones that show what the trap alone costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Programs {
@@ -44,28 +54,19 @@ pub enum Programs {
 /// Attaches, and knows what is attached.
 pub(crate) struct Probes {
     programs: Programs,
-    /// For probes that everyone meets, where the kernel has such links.
-    multi: Option<Multi>,
+    /// Where the kernel has such links.
+    multi: Option<Arc<Multi>>,
     exit_sites: ExitSites,
     done: HashSet<(u32, Scope)>,
     /// Each takes its probe out of the kernel when it is dropped.
     links: Vec<Box<dyn Send>>,
 }
 
-/// Threads that take probes out at the same time.
-const DETACHING_THREADS: usize = 64;
-
 impl Drop for Probes {
     /// For each probe the kernel waits until no program can be running any more (`perf_event_detach_bpf_prog`,
-    /// kernel/trace/bpf_trace.c), a tenth of a second; the waits of several threads overlap.
+    /// kernel/trace/bpf_trace.c), a tenth of a second, unless somebody else holds the link too.
     fn drop(&mut self) {
-        let links = Mutex::new(std::mem::take(&mut self.links));
-        let next = || links.lock().ok()?.pop();
-        std::thread::scope(|scope| {
-            for _ in 0..DETACHING_THREADS {
-                scope.spawn(|| while next().is_some() {});
-            }
-        });
+        leaving::close(std::mem::take(&mut self.links));
     }
 }
 
@@ -194,8 +195,13 @@ fn raising(object: &Object) -> impl Iterator<Item = Probe> {
 const SYSCALLS: [&str; 4] = ["mmap", "munmap", "mremap", "brk"];
 
 impl Probes {
-    pub(crate) fn new(programs: Programs, multi: Option<Multi>) -> Self {
+    pub(crate) fn new(programs: Programs, multi: Option<Arc<Multi>>) -> Self {
         Self { programs, multi, exit_sites: ExitSites::new(), done: HashSet::new(), links: Vec::new() }
+    }
+
+    /// For probes that come and go with another process.
+    pub(crate) fn multi(&self) -> Option<Arc<Multi>> {
+        self.multi.clone()
     }
 
     /// Everything that is not an allocator function.
@@ -253,16 +259,14 @@ impl Probes {
             );
         }
         let exit_sites = self.exit_sites.of(object);
-        if scope == Scope::Everyone {
-            match self.attach_together(object, &path, &exit_sites) {
-                Ok(true) => {
-                    let placed = |it| Placed::new(object, it, &exit_sites);
-                    object.functions.iter().for_each(|it| log::debug!("probe: {}", placed(it)));
-                    return 0;
-                }
-                Ok(false) => {}
-                Err(error) => log::info!("{}: one by one, since {error:#}", object.path),
+        match self.attach_together(object, &path, scope, &exit_sites) {
+            Ok(true) => {
+                let placed = |it| Placed::new(object, it, &exit_sites);
+                object.functions.iter().for_each(|it| log::debug!("probe: {}", placed(it)));
+                return 0;
             }
+            Ok(false) => {}
+            Err(error) => log::info!("{}: one by one, since {error:#}", object.path),
         }
         let mut failed = 0;
         for probe in raising(object) {
@@ -294,7 +298,13 @@ impl Probes {
 
     /// All probes of an object, one link for each program. False if there are no such links; an error means that
     /// none of the probes is there.
-    fn attach_together(&mut self, object: &Object, path: &str, exit_sites: &[String]) -> Result<bool> {
+    fn attach_together(
+        &mut self,
+        object: &Object,
+        path: &str,
+        scope: Scope,
+        exit_sites: &[String],
+    ) -> Result<bool> {
         let Some(multi) = &self.multi else { return Ok(false) };
         let mut wanted: Vec<(&str, Vec<Point>)> = Vec::new();
         let probes = object.functions.iter().flat_map(|it| probes_of(self.programs, it, exit_sites));
@@ -310,7 +320,7 @@ impl Probes {
         });
         let attach = |(program, points): (&str, Vec<Point>)| {
             multi
-                .attach(program, path, &points)
+                .attach(program, path, &points, scope.tgid())
                 .with_context(|| format!("attach {program} to {} places", points.len()))
         };
         let links = wanted.into_iter().map(attach).collect::<Result<Vec<_>>>()?;
@@ -327,11 +337,9 @@ impl Probes {
             probe.load().with_context(|| format!("load {program}"))?;
         }
         let location = UProbeAttachLocation::AbsoluteOffset(offset);
-        let scope = match scope {
-            Scope::Process(tgid) => {
-                UProbeScope::OneProcess(NonZero::new(tgid).context("pid 0 is no process")?)
-            }
-            Scope::Everyone => UProbeScope::AllProcesses,
+        let scope = match scope.tgid() {
+            Some(tgid) => UProbeScope::OneProcess(NonZero::new(tgid).context("pid 0 is no process")?),
+            None => UProbeScope::AllProcesses,
         };
         let id = probe
             .attach(UProbeAttachPoint { location, cookie: Some(cookie) }, path, scope)

@@ -8,8 +8,9 @@ use std::{
     alloc::{GlobalAlloc as _, Layout, System},
     ffi::{CStr, c_char},
     io,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
     ptr::NonNull,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use aya_obj::{
@@ -119,7 +120,7 @@ pub(crate) fn load_uprobe_multi(
     unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &attr) }
 }
 
-/// A link of `program` to places of one file, each with its cookie, in all processes; gone when it is closed.
+/// A link of `program` to places of one file, each with its cookie, in one process or in all; gone when it is closed.
 ///
 /// # Errors
 /// Those of `bpf(2)`.
@@ -128,6 +129,7 @@ pub(crate) fn link_uprobe_multi(
     path: &CStr,
     points: &[(u64, u64)],
     at_return: bool,
+    tgid: Option<u32>,
 ) -> io::Result<OwnedFd> {
     let (offsets, cookies): (Vec<u64>, Vec<u64>) = points.iter().copied().unzip();
     let mut attr = zeroed();
@@ -141,6 +143,7 @@ pub(crate) fn link_uprobe_multi(
     multi.offsets = offsets.as_ptr() as u64;
     multi.cookies = cookies.as_ptr() as u64;
     multi.cnt = points.len() as u32;
+    multi.pid = tgid.unwrap_or(0);
     multi.flags = if at_return { BPF_F_UPROBE_MULTI_RETURN } else { 0 };
     // SAFETY: the path ends with a zero, and both arrays have `cnt` elements; all live until the call returns.
     unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &attr) }
@@ -155,6 +158,39 @@ pub(crate) fn btf_by_id(id: u32) -> io::Result<OwnedFd> {
     attr.__bindgen_anon_6.__bindgen_anon_1.btf_id = id;
     // SAFETY: no pointers are involved.
     unsafe { bpf(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &attr) }
+}
+
+/// Has a descriptor of ours stay open in what we become by `exec`, and in the children that we start from now on.
+///
+/// # Errors
+/// If it is not open.
+pub(crate) fn keep_at_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: the descriptor is only looked up by its number; if nothing has that number, the call fails.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).map_err(Into::into)
+}
+
+/// Takes over the descriptors that whoever started this program has left open, but for the three streams. The second time
+/// there are none left.
+///
+/// # Errors
+/// If they cannot be listed.
+pub(crate) fn take_inherited() -> io::Result<Vec<OwnedFd>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let names = std::fs::read_dir("/proc/self/fd")?;
+    let numbers = names.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
+    // What this program opens itself is closed at the next exec.
+    let is_inherited = |it: &RawFd| {
+        // SAFETY: the descriptor is only looked up by its number; if nothing has that number, the call fails.
+        let fd = unsafe { BorrowedFd::borrow_raw(*it) };
+        *it > libc::STDERR_FILENO
+            && rustix::io::fcntl_getfd(fd).is_ok_and(|it| !it.contains(rustix::io::FdFlags::CLOEXEC))
+    };
+    // SAFETY: open; nobody in this program has opened it, and whoever asks a second time gets none.
+    Ok(numbers.filter(is_inherited).map(|it| unsafe { OwnedFd::from_raw_fd(it) }).collect())
 }
 
 fn zeroed() -> bpf_attr {

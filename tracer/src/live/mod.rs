@@ -122,8 +122,6 @@ pub struct Run {
     /// Which of them grow.
     tiers: Tiers,
     silence: Silence,
-    /// The time of the last allocation or free that has been handled.
-    newest_ns: u64,
 }
 
 impl Run {
@@ -142,7 +140,6 @@ impl Run {
             groups: HashMap::new(),
             tiers: Tiers::default(),
             silence: Silence::default(),
-            newest_ns: 0,
         };
         run.begin(now_ns);
         run
@@ -219,10 +216,9 @@ impl Run {
         if options.progress {
             progress.clear();
         }
-        // What has happened until now belongs to the recording, however far behind we are. What happens meanwhile does not:
-        // of a busy machine it may be more than we can handle, and have no end.
-        let end_ns = kernel::now_ns();
-        while self.drain() == BATCH && self.newest_ns < end_ns {}
+        // What has happened until now belongs to the recording, however far behind we are; what happens from now on does not.
+        self.kernel.switch_off();
+        while self.drain() > 0 {}
         self.take_interval()?;
         // The kernel takes its time for that; meanwhile names are found and the user reads the report.
         let Self { kernel, .. } = self;
@@ -235,13 +231,10 @@ impl Run {
     }
 
     fn drain(&mut self) -> usize {
-        let Self { kernel, heap, recorder, alive, silence, newest_ns, .. } = self;
+        let Self { kernel, heap, recorder, alive, silence, .. } = self;
         let count = kernel.drain(BATCH, |event| {
             match event {
-                Event::Alloc { time_ns, .. } | Event::Free { time_ns, .. } => {
-                    silence.end();
-                    *newest_ns = time_ns;
-                }
+                Event::Alloc { .. } | Event::Free { .. } => silence.end(),
                 _ => note_life(&event, alive, recorder),
             }
             heap.apply(&event);

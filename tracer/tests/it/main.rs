@@ -18,6 +18,7 @@ mod groups;
 mod growth;
 mod incidents;
 mod input;
+mod leaving;
 mod memleak;
 mod midrun;
 mod pages;

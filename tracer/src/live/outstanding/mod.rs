@@ -101,6 +101,9 @@ impl Outstanding {
                 ready = self.kernel.filling() => ready.context("watch the ring buffer")?,
                 _ = poll.tick() => {}
             }
+            if over {
+                self.kernel.switch_off();
+            }
             let mut told = ControlFlow::Continue(());
             // What has happened until now belongs to an answer, however far behind we are.
             while self.drain() == BATCH && (due || over) {}
