@@ -36,12 +36,17 @@ pub(super) struct HandedOver {
 /// Gives all links to a child. `None`, if there are none or no child can be made: then who closes them waits.
 pub(super) fn hand_over() -> Option<HandedOver> {
     let start = || -> Result<Option<HandedOver>> {
-        let links = links().context("list our descriptors")?;
-        if links.is_empty() {
+        let open = open_files().context("list our descriptors")?;
+        if !open.iter().any(|it| is_link(*it)) {
             return Ok(None);
         }
-        for link in links {
-            sys::keep_at_exec(link).context("keep a link")?;
+        // Not even for a moment what we ourselves were started with: a pipe that is open holds up who reads from it.
+        for fd in open {
+            match sys::keep_at_exec(fd, is_link(fd)) {
+                Err(error) if is_link(fd) => return Err(error).context("keep a link"),
+                // What is closed already, as the list of them itself.
+                _ => {}
+            }
         }
         let child = Command::new("/proc/self/exe")
             .arg0(CHILD_NAME)
@@ -60,11 +65,11 @@ pub(super) fn hand_over() -> Option<HandedOver> {
     })
 }
 
-/// The numbers of our own descriptors that are links.
-fn links() -> io::Result<Vec<RawFd>> {
+/// Our own descriptors, but for the three streams, which a child gets anew.
+fn open_files() -> io::Result<Vec<RawFd>> {
     let names = fs::read_dir("/proc/self/fd")?;
     let numbers = names.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
-    Ok(numbers.filter(|it| is_link(*it)).collect())
+    Ok(numbers.filter(|it| *it > 2).collect())
 }
 
 /// Whether closing a descriptor removes probes: a BPF link or, on older kernels, a perf event (kernel/bpf/syscall.c,
@@ -81,7 +86,6 @@ pub fn remove_probes() {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"alloctrace");
     let _ = rustix::process::setpriority_process(None, 0);
-    // Whatever else our parent was started with: a pipe that is kept open holds up who reads from it.
     let links: Vec<OwnedFd> =
         sys::take_inherited().unwrap_or_default().into_iter().filter(|it| is_link(it.as_raw_fd())).collect();
     // Ends when the parent has closed its own descriptors, or has ended.

@@ -20,7 +20,10 @@ use aya_obj::{
         bpf_prog_type::BPF_PROG_TYPE_KPROBE,
     },
 };
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::{
+    io::{FdFlags, fcntl_getfd, fcntl_setfd},
+    mm::{MapFlags, ProtFlags, mmap, munmap},
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// The words of a BPF array, mapped into our memory: filling one word by one with system calls would
@@ -160,14 +163,15 @@ pub(crate) fn btf_by_id(id: u32) -> io::Result<OwnedFd> {
     unsafe { bpf(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &attr) }
 }
 
-/// Has a descriptor of ours stay open in what we become by `exec`, and in the children that we start from now on.
+/// Whether a descriptor of ours stays open in what we become by `exec`, and in the children that we start from now on.
 ///
 /// # Errors
 /// If it is not open.
-pub(crate) fn keep_at_exec(fd: RawFd) -> io::Result<()> {
+pub(crate) fn keep_at_exec(fd: RawFd, keep: bool) -> io::Result<()> {
     // SAFETY: the descriptor is only looked up by its number; if nothing has that number, the call fails.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).map_err(Into::into)
+    let flags = if keep { FdFlags::empty() } else { FdFlags::CLOEXEC };
+    fcntl_setfd(fd, flags).map_err(Into::into)
 }
 
 /// Takes over the descriptors that whoever started this program has left open, but for the three streams. The second time
@@ -186,8 +190,7 @@ pub(crate) fn take_inherited() -> io::Result<Vec<OwnedFd>> {
     let is_inherited = |it: &RawFd| {
         // SAFETY: the descriptor is only looked up by its number; if nothing has that number, the call fails.
         let fd = unsafe { BorrowedFd::borrow_raw(*it) };
-        *it > libc::STDERR_FILENO
-            && rustix::io::fcntl_getfd(fd).is_ok_and(|it| !it.contains(rustix::io::FdFlags::CLOEXEC))
+        *it > libc::STDERR_FILENO && fcntl_getfd(fd).is_ok_and(|it| !it.contains(FdFlags::CLOEXEC))
     };
     // SAFETY: open; nobody in this program has opened it, and whoever asks a second time gets none.
     Ok(numbers.filter(is_inherited).map(|it| unsafe { OwnedFd::from_raw_fd(it) }).collect())
