@@ -9,9 +9,13 @@ use alloctrace::{
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const FEW: u64 = 100_000;
+const MANY: u64 = 1_000_000;
 /// A table that no cache holds.
-const MANY: u64 = 4_000_000;
+const MOST: u64 = 10_000_000;
 const STACKS: u64 = 1_000;
+const MANY_STACKS: u64 = 100_000;
+/// Events that are measured at once: as many as the ring gives out between two looks at timers.
+const BATCH: u64 = 100_000;
 const PROCESS: ProcessId = ProcessId(1);
 
 /// Numbers that look random and are the same in every run.
@@ -24,14 +28,14 @@ impl Numbers {
     }
 }
 
-fn alloc(numbers: &mut Numbers, block: u64, time_ns: u64) -> Event {
+fn alloc(numbers: &mut Numbers, block: u64, stacks: u64, time_ns: u64) -> Event {
     Event::Alloc {
         process: PROCESS,
         time_ns,
         via: Via::Malloc,
         address: address(block),
         size_bytes: 16 + numbers.below(32),
-        stack: key(numbers.below(STACKS)),
+        stack: key(numbers.below(stacks)),
     }
 }
 
@@ -44,7 +48,7 @@ fn key(stack: u64) -> StackKey {
     StackKey(tracer_ebpf::record::mix(0, stack))
 }
 
-fn heap_of(blocks: u64, numbers: &mut Numbers) -> Heap {
+fn heap_of(blocks: u64, stacks: u64, numbers: &mut Numbers) -> Heap {
     let mut heap = Heap::new(0);
     heap.apply(&Event::Begin {
         process: PROCESS,
@@ -53,23 +57,33 @@ fn heap_of(blocks: u64, numbers: &mut Numbers) -> Heap {
         name: "bench".into(),
         break_end: None,
     });
-    for stack in 0..STACKS {
+    for stack in 0..stacks {
         let frames = (0..30).map(|depth| Frame::new(1, stack * 100 + depth)).collect();
         heap.apply(&Event::Stack { key: key(stack), stop: Stop::Complete, frames });
     }
     for block in 0..blocks {
-        heap.apply(&alloc(numbers, block, block));
+        heap.apply(&alloc(numbers, block, stacks, block));
     }
     println!("{blocks} live blocks: {:.1} bytes each", heap.table_bytes() as f64 / blocks as f64);
     heap
 }
 
 /// Any live block is freed and its address allocated again, `step_ns` after the one before.
-fn pairs(blocks: u64, numbers: &mut Numbers, count: u64, step_ns: u64) -> Vec<Event> {
+fn pairs(blocks: u64, stacks: u64, numbers: &mut Numbers, count: u64, step_ns: u64) -> Vec<Event> {
     let pair = |at: u64| {
         let (block, time_ns) = (numbers.below(blocks), at * step_ns);
         let free = Event::Free { process: PROCESS, time_ns, address: address(block), thread: 0 };
-        [free, alloc(numbers, block, time_ns)]
+        [free, alloc(numbers, block, stacks, time_ns)]
+    };
+    (0..count).flat_map(pair).collect()
+}
+
+/// A block is allocated and freed at once, at one of a few addresses, beside the live ones.
+fn hot(blocks: u64, numbers: &mut Numbers, count: u64) -> Vec<Event> {
+    let pair = |at: u64| {
+        let (block, time_ns) = (blocks + numbers.below(32), at);
+        let free = Event::Free { process: PROCESS, time_ns, address: address(block), thread: 0 };
+        [alloc(numbers, block, STACKS, time_ns), free]
     };
     (0..count).flat_map(pair).collect()
 }
@@ -84,26 +98,38 @@ fn age(heap: &mut Heap, events: &[Event]) {
 
 fn apply(c: &mut Criterion) {
     let mut group = c.benchmark_group("apply");
+    group.throughput(Throughput::Elements(BATCH));
+    let mut numbers = Numbers(1);
+    let mut heap = heap_of(FEW, STACKS, &mut numbers);
+    let events = hot(FEW, &mut numbers, BATCH / 2);
+    group.bench_function("pairs at once", |b| b.iter(|| events.iter().for_each(|it| heap.apply(it))));
     // All births in one interval, or over 200 of them: then sites have all their cohorts.
-    for (name, blocks, step_ns) in
-        [("100000 young", FEW, 0), ("100000 aged", FEW, 1_000_000), ("4000000 aged", MANY, 1_000_000)]
-    {
+    for (name, blocks, stacks, step_ns) in [
+        ("100000 young", FEW, STACKS, 0),
+        ("100000 aged", FEW, STACKS, 1_000_000),
+        ("1000000 aged", MANY, STACKS, 1_000_000),
+        ("1000000 of 100000 sites", MANY, MANY_STACKS, 0),
+        ("10000000 aged", MOST, STACKS, 1_000_000),
+    ] {
         let mut numbers = Numbers(1);
-        let mut heap = heap_of(blocks, &mut numbers);
-        let events = pairs(blocks, &mut numbers, 200_000, step_ns);
+        let mut heap = heap_of(blocks, stacks, &mut numbers);
+        // Too many for a cache to know them from the round before.
+        let events = pairs(blocks, stacks, &mut numbers, BATCH * 10, step_ns);
         if step_ns > 0 {
             age(&mut heap, &events);
         }
-        group.throughput(Throughput::Elements(events.len() as u64));
-        group.bench_function(name, |b| b.iter(|| events.iter().for_each(|it| heap.apply(it))));
+        let mut rounds = events.chunks(BATCH as usize).cycle();
+        group.bench_function(name, |b| {
+            b.iter(|| rounds.next().into_iter().flatten().for_each(|it| heap.apply(it)));
+        });
     }
     group.finish();
 }
 
 fn others(c: &mut Criterion) {
     let mut numbers = Numbers(2);
-    let mut heap = heap_of(FEW, &mut numbers);
-    let events = pairs(FEW, &mut numbers, 200_000, 1_000_000);
+    let mut heap = heap_of(FEW, STACKS, &mut numbers);
+    let events = pairs(FEW, STACKS, &mut numbers, 200_000, 1_000_000);
     age(&mut heap, &events);
     let last = &events[events.len() - 8 * STACKS as usize..];
     c.bench_function("8000 events and an interval of 1000 sites", |b| {

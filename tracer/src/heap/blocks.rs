@@ -33,7 +33,7 @@ impl Heap {
     /// Everything that lives in a process, in no order; there are as many as the process has live blocks.
     pub fn blocks(&self, process: ProcessId) -> impl Iterator<Item = LiveBlock> + '_ {
         self.process(process).into_iter().flat_map(move |process| {
-            let blocks = process.blocks.iter().map(|(address, it)| it.found(*address));
+            let blocks = process.blocks.blocks().map(|(address, it)| it.found(address));
             blocks.chain(process.mappings.iter()).map(|it| self.live_block(process, it))
         })
     }
@@ -43,7 +43,7 @@ impl Heap {
         let process = self.process(process)?;
         let found = process
             .blocks
-            .get(&address)
+            .block(address)
             .map(|it| it.found(address))
             .or_else(|| process.mappings.piece(address))?;
         Some(self.live_block(process, found))

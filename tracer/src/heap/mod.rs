@@ -13,6 +13,7 @@ mod process;
 mod residents;
 mod sites;
 mod stacks;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use self::{
     process::{Context, Process},
     sites::Site,
     stacks::Stacks,
+    table::LAST_BIRTH,
 };
 use crate::{
     cost::Cost,
@@ -275,7 +277,11 @@ impl Births {
 
     fn end(&mut self, time_ns: u64) {
         // A clock that is read in two places may differ by a little.
-        self.ends_ns.push(time_ns.max(self.start_ns(self.current())));
+        let end_ns = time_ns.max(self.start_ns(self.current()));
+        // Nobody has so many intervals; the last one has no end then.
+        if self.current() < LAST_BIRTH {
+            self.ends_ns.push(end_ns);
+        }
     }
 
     /// The interval before ended here.

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::{
     blocks::Found,
@@ -18,6 +18,7 @@ use super::{
     residents::{Residents, Sample},
     sites::{Origin, Sites, Slot},
     stacks::Stacks,
+    table::{Block, Entry, NoAddress, Table},
 };
 use crate::{
     cost::Cost,
@@ -33,43 +34,28 @@ const CLAIM_NS: u64 = 2_000_000_000;
 /// millisecond: time for a hundred threads to empty their caches of 450 blocks at once.
 const MAX_LATEST_UNKNOWN: usize = 1 << 16;
 
-/// A block table that is more than this and mostly empty is made smaller between intervals.
-const SPARSE_BLOCKS: usize = 1 << 16;
+/// Blocks that may wait for the `realloc` that released them: 24 MB.
+const MAX_DISPLACED: usize = 1 << 20;
 
 /// Places that blocks from before the attach have left. A cache of more entries than this that was full before
 /// the attach will look as if it grew by the rest.
 const MAX_VACATED: usize = 1 << 20;
 
+/// No block is larger: user addresses have 47 bits.
+const MAX_SIZE: u64 = i64::MAX as u64;
+
 /// Blocks from glibc's `M_MMAP_THRESHOLD` (mallopt(3)) on have mappings of their own and no neighbours.
 const MAX_REACH_BYTES: u64 = 128 << 10;
 
-/// 16 bytes, 24 with the address: this is the memory that grows with the target's.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Block {
-    /// User addresses have 47 bits; the highest says that the place was one of [`Process::vacated`].
-    size_and_place: u64,
-    site: Slot,
-    /// The interval in which it was allocated.
-    birth: u32,
-}
-
 impl Block {
-    const REUSED: u64 = 1 << 63;
-
-    fn size_bytes(self) -> u64 {
-        self.size_and_place & !Self::REUSED
-    }
-
     pub(super) fn found(self, address: u64) -> Found {
-        (address, self.size_bytes(), Maker { site: self.site, birth: self.birth })
+        (address, self.size_bytes, Maker { site: self.site, birth: self.birth })
     }
 
     fn reused_bytes(self) -> u64 {
-        if self.size_and_place & Self::REUSED != 0 { self.size_bytes() } else { 0 }
+        if self.reused { self.size_bytes } else { 0 }
     }
 }
-
-const _: () = assert!(size_of::<(u64, Block)>() == 24);
 
 /// When an event happened, and what all processes share.
 pub(super) struct Context<'a> {
@@ -97,9 +83,7 @@ pub(super) struct Process {
     oom: bool,
     pub(super) ended: Option<Ended>,
     pub(super) sites: Sites,
-    pub(super) blocks: FxHashMap<u64, Block>,
-    /// What allocators have given to the user's own pools: no blocks that count, but their frees are not unknown.
-    enclosed: FxHashSet<u64>,
+    pub(super) blocks: Table,
     /// Addresses whose live block was closed by an allocation there, and the time of that. Either a
     /// `realloc` in another thread had released the block and will say so when it returns, or a
     /// free was lost. At most one for each address that is or was live, for two seconds.
@@ -131,8 +115,7 @@ impl Process {
             oom: false,
             ended: None,
             sites: Sites::default(),
-            blocks: FxHashMap::default(),
-            enclosed: FxHashSet::default(),
+            blocks: Table::default(),
             displaced: FxHashMap::default(),
             mappings: Mappings::default(),
             residents: Residents::default(),
@@ -163,31 +146,39 @@ impl Process {
         cx: &mut Context,
     ) {
         let site = self.sites.find(Origin { kind: Kind::Heap, via }, stack, cx.stacks, cx.losses);
-        let place = if self.is_vacated(address, self.sites.largest_bytes(site).max(size_bytes)) {
-            Block::REUSED
-        } else {
-            0
-        };
-        let block = Block { size_and_place: size_bytes & !Block::REUSED | place, site, birth: cx.birth };
-        if !self.enclosed.is_empty() {
-            self.enclosed.remove(&address);
-        }
-        if let Some(old) = self.blocks.insert(address, block) {
-            self.close(old);
-            // If one was waiting there already, nothing will tell the two apart.
-            if self.displaced.insert(address, cx.time_ns).is_some() {
-                cx.losses.add(Loss::LostFrees, 1);
+        let reused = self.is_vacated(address, self.sites.largest_bytes(site).max(size_bytes));
+        let block = Block { size_bytes: size_bytes & MAX_SIZE, site, birth: cx.birth, reused };
+        match self.blocks.insert(address, Entry::Block(block)) {
+            Ok(Some(Entry::Block(old))) => {
+                self.close(old);
+                self.displace(address, cx);
             }
+            Ok(Some(Entry::Enclosed) | None) => {}
+            Err(NoAddress) => return cx.losses.add(Loss::MalformedRecords, 1),
         }
-        self.open(site, cx.birth, Cost::block(block.size_bytes()));
-        self.sites.reuse(site, block.reused_bytes() as i64);
+        self.open(site, cx.birth, Cost::block(block.size_bytes));
+        if reused {
+            self.sites.reuse(site, block.reused_bytes() as i64);
+        }
+    }
+
+    /// A live block was closed by an allocation at its address.
+    #[cold]
+    fn displace(&mut self, address: u64, cx: &mut Context) {
+        // If one was waiting there already, nothing will tell the two apart. One that finds no room is not waited for.
+        let is_lost = if self.displaced.len() < MAX_DISPLACED {
+            self.displaced.insert(address, cx.time_ns).is_some()
+        } else {
+            true
+        };
+        cx.losses.add(Loss::LostFrees, is_lost.into());
     }
 
     #[inline]
     pub(super) fn free(&mut self, address: u64, thread: u8, time_ns: u64) {
-        match self.blocks.remove(&address) {
-            Some(block) => self.close(block),
-            None if self.enclosed.remove(&address) => {}
+        match self.blocks.remove(address) {
+            Some(Entry::Block(block)) => self.close(block),
+            Some(Entry::Enclosed) => {}
             None => {
                 self.vacate(address);
                 if self.latest_unknown.len() == MAX_LATEST_UNKNOWN {
@@ -200,14 +191,13 @@ impl Process {
 
     /// An allocator has taken back `old_address` and given `address` to a pool of the user's, if they are not 0.
     pub(super) fn enclose(&mut self, old_address: u64, address: u64) {
-        for address in [old_address, address] {
-            if let Some(block) = self.blocks.remove(&address) {
+        // An address that is none is left alone.
+        let given = self.blocks.insert(address, Entry::Enclosed).ok().flatten();
+        let taken = if old_address == address { None } else { self.blocks.remove(old_address) };
+        for entry in [taken, given].into_iter().flatten() {
+            if let Entry::Block(block) = entry {
                 self.close(block);
             }
-        }
-        self.enclosed.remove(&old_address);
-        if address != 0 {
-            self.enclosed.insert(address);
         }
     }
 
@@ -248,9 +238,9 @@ impl Process {
     /// What a call like `realloc`, which began at `started_ns`, does to the block that it is given.
     pub(super) fn give_up(&mut self, old_address: u64, started_ns: u64) {
         if !self.claim(old_address, started_ns) {
-            match self.blocks.remove(&old_address) {
-                Some(block) => self.close(block),
-                None if self.enclosed.remove(&old_address) => {}
+            match self.blocks.remove(old_address) {
+                Some(Entry::Block(block)) => self.close(block),
+                Some(Entry::Enclosed) => {}
                 None => self.vacate(old_address),
             }
         }
@@ -353,18 +343,16 @@ impl Process {
         let waiting = self.displaced.len();
         self.displaced.retain(|_, since_ns| latest_ns.saturating_sub(*since_ns) <= CLAIM_NS);
         losses.add(Loss::LostFrees, (waiting - self.displaced.len()) as u64);
-        if self.blocks.capacity() > SPARSE_BLOCKS && self.blocks.len() < self.blocks.capacity() / 8 {
-            self.blocks.shrink_to(self.blocks.len() * 2);
-        }
+        self.displaced.shrink_to(2 * self.displaced.len());
+        let of_caches = self.latest_unknown.partition_point(|(time_ns, _)| time_ns + CLAIM_NS < latest_ns);
+        self.latest_unknown.drain(..of_caches);
+        self.latest_unknown.shrink_to(2 * self.latest_unknown.len());
+        self.blocks.settle();
     }
 
-    /// Bytes of the block table: addresses and blocks in a power of two of buckets, seven eighths of
-    /// which are used at most, and a control byte each.
+    /// Bytes of the block table.
     pub(super) fn table_bytes(&self) -> usize {
-        let buckets = (self.blocks.capacity() * 8 / 7).next_power_of_two();
-        let blocks_bytes =
-            if self.blocks.capacity() == 0 { 0 } else { buckets * (size_of::<(u64, Block)>() + 1) };
-        blocks_bytes + self.enclosed.capacity() * 8 / 7 * (size_of::<u64>() + 1)
+        self.blocks.bytes()
     }
 
     /// Was the block at `address`, released by a `realloc` that began at `started_ns`, closed by an
@@ -385,10 +373,12 @@ impl Process {
 
     #[inline]
     fn close(&mut self, block: Block) {
-        let cost = Cost::block(block.size_bytes());
+        let cost = Cost::block(block.size_bytes);
         self.live -= cost;
         self.sites.free(block.site, block.birth, cost);
-        self.sites.reuse(block.site, -(block.reused_bytes() as i64));
+        if block.reused {
+            self.sites.reuse(block.site, -(block.reused_bytes() as i64));
+        }
     }
 
     fn cut(&mut self, range: Range) {

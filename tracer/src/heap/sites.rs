@@ -15,6 +15,12 @@ use crate::{
     interval::{Losses, SiteId, StackId},
 };
 
+/// Sites of one process; a block names its own by 22 bits. A run has an eighth as many stacks at most.
+pub(super) const MAX_SITES: usize = (1 << 22) - 1;
+
+/// Of them, room for sites without a stack: one for each way to ask for memory.
+const MAX_ORIGINS: usize = 1 << 10;
+
 /// A site of this process, as blocks name it. Valid from one exec to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slot(pub(super) u32);
@@ -168,13 +174,18 @@ impl Sites {
 
     #[cold]
     fn resolve(&mut self, origin: Origin, key: StackKey, stacks: &mut Stacks, losses: &mut Losses) -> Slot {
-        let (stack, lasting) = match stacks.resolve(key) {
+        let (mut stack, mut lasting) = match stacks.resolve(key) {
             Some(found) => (found.stack, found.lasting),
             None => {
                 losses.add(Loss::UnknownStacks, 1);
                 (stacks.unknown(), false)
             }
         };
+        let is_full = self.list.len() >= MAX_SITES - MAX_ORIGINS;
+        if is_full && !self.by_stack.contains_key(&(stack, origin)) {
+            losses.add(Loss::UnknownStacks, 1);
+            (stack, lasting) = (stacks.unknown(), false);
+        }
         let slot = *self.by_stack.entry((stack, origin)).or_insert_with(|| {
             self.list.push(Site {
                 id: None,

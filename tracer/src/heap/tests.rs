@@ -6,6 +6,7 @@ mod laws;
 mod mappings;
 mod processes;
 mod stacks;
+mod table;
 mod views;
 
 use std::{collections::BTreeMap, fmt::Write as _};

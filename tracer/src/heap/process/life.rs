@@ -5,9 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use super::{Mappings, Process, Residents};
+use super::{Mappings, Process, Residents, Table};
 use crate::{
     cost::Cost,
     event::{Loss, ProcessId},
@@ -77,7 +77,6 @@ impl Process {
             ended: None,
             sites: self.sites.inherit(),
             blocks: self.blocks.clone(),
-            enclosed: self.enclosed.clone(),
             displaced: FxHashMap::default(),
             mappings: self.mappings.clone(),
             residents: self.residents.clone(),
@@ -87,8 +86,7 @@ impl Process {
     fn release(&mut self, losses: &mut Losses) {
         losses.add(Loss::LostFrees, self.displaced.len() as u64);
         self.displaced = FxHashMap::default();
-        self.blocks = FxHashMap::default();
-        self.enclosed = FxHashSet::default();
+        self.blocks = Table::default();
         self.vacated = BTreeSet::new();
         self.mappings = Mappings::default();
         self.residents = Residents::default();
