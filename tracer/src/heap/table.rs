@@ -2,18 +2,18 @@
 //!
 //! A block is one 16-byte word, and the table is open: a block lies at the place that its address is hashed to, or a few
 //! places behind it. So a look-up costs one cache miss where a table with control bytes costs two. The table is cut into
-//! [`SHARDS`] that grow one by one and by a quarter, so that what it takes, also while it grows, is at most
-//! 16 · 4/3 · 5/4 = 27 bytes a block and one shard more.
+//! [`SHARDS`] that grow one by one and by an eighth, so that what it takes, also while it grows, is at most
+//! 16 · 5/4 · 9/8 = 22.5 bytes a block and one shard more.
 
 use rustc_hash::FxHashMap;
 
 use super::sites::{MAX_SITES, Slot};
 use crate::event::POOL_BLOCK;
 
-/// Of a table with more than a few blocks. One of ten million blocks grows by 3 MB at a time.
+/// Of a table with more than a few blocks. One of ten million blocks grows by moving 3 MB at a time.
 const SHARDS: usize = 64;
 
-/// Up to so many blocks there is one shard: 700 kB.
+/// Up to so many blocks there is one shard, which doubles: 1 MB at most.
 const FEW: usize = 1 << 15;
 
 /// Places of a shard that has any block.
@@ -170,7 +170,7 @@ impl Shard {
 
     #[inline]
     fn is_full(&self) -> bool {
-        self.used * 4 >= self.places.len() * 3
+        self.used * 5 >= self.places.len() * 4
     }
 
     /// Empties a place: what lies behind it and belongs before it moves up.
@@ -302,9 +302,10 @@ impl Table {
         match self.shards.len() {
             0 => self.cut_into(1),
             1 if self.used >= FEW => self.cut_into(SHARDS),
+            1 => resize(&mut self.shards[0], self.used * 2, 1),
             shards => {
                 let shard = &mut self.shards[shard];
-                resize(shard, shard.places.len() * 5 / 4, shards);
+                resize(shard, shard.places.len() * 9 / 8, shards);
             }
         }
     }
