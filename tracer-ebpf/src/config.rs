@@ -61,6 +61,9 @@ pub struct Config {
     pub off: u32,
     /// A power of two, less one: how many places there are to walk stacks in.
     pub scratch_mask: u32,
+    /// [`crate::mapping::Process::sample_shift`] of the processes that begin.
+    pub sample_shift: u32,
+    pub pad: u32,
 }
 
 /// Nobody but the targets and, if they are followed, their children.

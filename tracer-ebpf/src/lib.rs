@@ -14,5 +14,6 @@ pub mod mapping;
 mod pod;
 pub mod proof;
 pub mod record;
+pub mod sampling;
 pub mod trail;
 pub mod unwind;

@@ -43,6 +43,9 @@ pub enum Kind {
 /// it gave.
 pub const NESTED: u8 = 1;
 
+/// The five highest bits of [`Head::flags`] of an [`Alloc`] or a [`Realloc`] say how the block was sampled: see
+/// [`crate::sampling::SHIFT_BIT`].
+
 /// [`Head::flags`] of a [`Fork`]: the child shares nothing with its parent, or has none that is traced.
 pub const NOTHING_INHERITED: u8 = 2;
 

@@ -10,11 +10,12 @@ use aya_ebpf::{
 use tracer_ebpf::{
     call::{Cookie, Frame},
     loss::Loss,
-    record::{Alloc, Free, Kind, NESTED, Realloc},
+    record::{Alloc, Free, Kind, Realloc},
 };
 
 use crate::{
     emit::{count, emit_call, head, now_ns},
+    sample,
     thread::{self, IN_CALL, MAY_HAVE_LEFT, NOT_IN_CALL, Thread},
     user,
     walk::{self, From},
@@ -49,11 +50,12 @@ fn remember(thread: &mut Thread, cookie: Cookie, caller: From) -> Option<()> {
     thread.sp = sp;
     thread.started_ns = if cookie.old() == 0 { 0 } else { now_ns() };
     let is_enclosed = thread.pool.encloses(sp);
-    thread.flags = if is_enclosed { NESTED as u64 } else { 0 };
+    thread.flags = sample::flags(thread, is_enclosed, thread.size_bytes);
     if needs_frame(cookie) {
         thread.caller = user::word(sp).unwrap_or(0);
     }
-    thread.stack = if is_enclosed { 0 } else { walk::stack(thread.process, caller) };
+    let has_no_stack = is_enclosed || sample::is_passed(thread.flags);
+    thread.stack = if has_no_stack { 0 } else { walk::stack(thread.process, caller) };
     thread.in_call = IN_CALL;
     Some(())
 }
@@ -150,6 +152,10 @@ fn end(sp: u64, result: u64) -> Option<()> {
     if cookie.takes_back() {
         return None;
     }
+    let is_passed = sample::is_passed(thread.flags);
+    if is_passed && (cookie.old() == 0 || thread.pointer == 0) {
+        return None;
+    }
     let (size_bytes, stack) = (thread.size_bytes, thread.stack);
     let mut address = result;
     if cookie.out() != 0 {
@@ -174,6 +180,10 @@ fn end(sp: u64, result: u64) -> Option<()> {
         // NULL with a size is a failure, and the old block stays; NULL without one has freed it.
         if address == 0 && (size_bytes != 0 && !cookie.frees_on_failure() || old_address == 0) {
             return None;
+        }
+        if is_passed {
+            // The block that it had is given up all the same.
+            address = 0;
         }
         let started_ns = thread.started_ns;
         let head = head(Kind::Realloc, thread.process, cookie.via(), thread.flags as u8);
@@ -235,10 +245,13 @@ pub(crate) fn whole(ctx: &ProbeContext) -> Option<()> {
     note_stale(thread);
     thread.in_call = NOT_IN_CALL;
     let is_enclosed = thread.pool.encloses(sp);
+    let flags = sample::flags(thread, is_enclosed, size_bytes);
+    if sample::is_passed(flags) {
+        return None;
+    }
     let stack =
         if is_enclosed { 0 } else { walk::stack(thread.process, From::Caller(regs, cookie.frame())) };
-    let flags = if is_enclosed { NESTED } else { 0 };
-    let head = head(Kind::Alloc, thread.process, cookie.via(), flags);
+    let head = head(Kind::Alloc, thread.process, cookie.via(), flags as u8);
     emit_call(&Alloc { head, address, size_bytes, stack }, head);
     Some(())
 }

@@ -17,6 +17,7 @@ mod pool;
 mod process;
 mod proof;
 mod region;
+mod sample;
 mod select;
 mod sync;
 mod thread;

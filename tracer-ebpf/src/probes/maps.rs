@@ -10,6 +10,7 @@ use tracer_ebpf::{
     config::{Config, MAX_GROUPS, MAX_NAMES, NAME_BYTES},
     loss::Loss,
     mapping::{MAX_OBJECTS, Mapped, Member, ObjectKey, PROCESS_SLOTS, PageKey, Process, Table, process_slot},
+    sampling::BINS,
     unwind::Rule,
 };
 
@@ -30,9 +31,10 @@ pub(crate) static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss:
 #[map]
 pub(crate) static MEMBERS: HashMap<u32, Member> = HashMap::with_max_entries(PROCESS_SLOTS, BPF_F_NO_PREALLOC);
 
-/// By [`process_slot`]: a process of a number has its place as long as it lives.
+/// By [`process_slot`]: a process of a number has its place as long as it lives. Mapped, since user space changes one
+/// field while the kernel half may change another.
 #[map]
-pub(crate) static PROCESSES: Array<Process> = Array::with_max_entries(PROCESS_SLOTS, 0);
+pub(crate) static PROCESSES: Array<Process> = Array::with_max_entries(PROCESS_SLOTS, BPF_F_MMAPABLE);
 
 /// What is known of process `number`.
 #[inline(always)]
@@ -45,6 +47,10 @@ pub(crate) fn process(number: u32) -> Option<&'static Process> {
 pub(crate) fn process_mut(number: u32) -> Option<*mut Process> {
     PROCESSES.get_ptr_mut(process_slot(number))
 }
+
+/// Of the distances between samples; see [`tracer_ebpf::sampling`].
+#[map]
+pub(crate) static QUANTILES: Array<u64> = Array::with_max_entries(BINS, BPF_F_MMAPABLE);
 
 /// Names of programs that are selected.
 #[map]

@@ -15,7 +15,7 @@ use tracer_ebpf::{
 
 use crate::{
     emit::{Wake, count, emit, head, now_ns},
-    thread, user, walk,
+    sample, thread, user, walk,
 };
 
 /// A call of a pool's function in progress.
@@ -34,6 +34,8 @@ pub(crate) struct PoolCall {
     pointer: u64,
     stack: u64,
     started_ns: u64,
+    /// Of the record, as in [`thread::Thread::flags`].
+    flags: u64,
 }
 
 const NONE: u32 = 0;
@@ -95,7 +97,10 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     thread.pool.sp = regs.sp;
     thread.pool.caller = user::word(regs.sp)?;
     thread.pool.started_ns = if cookie.old() == 0 { 0 } else { now_ns() };
-    thread.pool.stack = walk::stack(thread.process, walk::From::Caller(regs, Frame::default()));
+    thread.pool.flags = sample::flags(thread, false, thread.pool.size_bytes);
+    let is_passed = sample::is_passed(thread.pool.flags);
+    let caller = walk::From::Caller(regs, Frame::default());
+    thread.pool.stack = if is_passed { 0 } else { walk::stack(thread.process, caller) };
     thread.pool.state = IN_CALL;
     Some(())
 }
@@ -122,6 +127,10 @@ fn end(sp: u64, result: u64) -> Option<()> {
     }
     thread.pool.state = NONE;
     let cookie = Cookie(thread.pool.cookie);
+    let is_passed = sample::is_passed(thread.pool.flags);
+    if is_passed && (cookie.old() == 0 || thread.pool.pointer == 0) {
+        return None;
+    }
     let mut address = result;
     if cookie.out() != 0 {
         // Functions that return an `int` leave the upper half of the register as it was.
@@ -140,13 +149,14 @@ fn end(sp: u64, result: u64) -> Option<()> {
     if address == 0 && (size_bytes != 0 || old_address == 0) {
         return None;
     }
-    let address = cookie.block(address);
+    let address = if is_passed { 0 } else { cookie.block(address) };
+    let flags = thread.pool.flags as u8;
     if cookie.old() == 0 {
-        let head = head(Kind::Alloc, thread.process, cookie.via(), 0);
+        let head = head(Kind::Alloc, thread.process, cookie.via(), flags);
         emit(&Alloc { head, address, size_bytes, stack }, Wake::WhenFilling);
     } else {
         let started_ns = thread.pool.started_ns;
-        let head = head(Kind::Realloc, thread.process, cookie.via(), 0);
+        let head = head(Kind::Realloc, thread.process, cookie.via(), flags);
         emit(&Realloc { head, old_address, address, size_bytes, stack, started_ns }, Wake::WhenFilling);
     }
     Some(())

@@ -39,7 +39,7 @@ const PLACES_TRIED: u32 = 32;
 
 /// A new process number in the state "traced".
 #[inline(always)]
-fn new_process() -> Option<u32> {
+fn new_process(sample_shift: u32) -> Option<u32> {
     let next = NEXT.get_ptr_mut(1)?;
     for _ in 0..PLACES_TRIED {
         // No other CPU gets a number with this place before thousands more have been given.
@@ -48,7 +48,7 @@ fn new_process() -> Option<u32> {
         // SAFETY: a map value; see above.
         unsafe {
             if (*process).state == PROCESS_NONE {
-                *process = Process { generation: 0, state: PROCESS_TRACED, sample_shift: 0, pad: 0 };
+                *process = Process { generation: 0, state: PROCESS_TRACED, sample_shift, pad: 0 };
                 return Some(number);
             }
         }
@@ -59,8 +59,8 @@ fn new_process() -> Option<u32> {
 
 /// The current process, or a child of it, is traced from now on.
 #[inline(always)]
-fn begin(tgid: u32) -> Option<u32> {
-    let process = new_process()?;
+fn begin(tgid: u32, sample_shift: u32) -> Option<u32> {
+    let process = new_process(sample_shift)?;
     if MEMBERS.insert(tgid, Member { process, borrowed: 0 }, 0).is_err() {
         release(process);
         count(Loss::ProcessesFull);
@@ -83,9 +83,11 @@ fn release(process: u32) {
 pub(crate) fn new_task(ctx: &TracePointContext) -> Option<()> {
     let (tgid, _) = user::current_ids();
     let parent = member(tgid)?;
-    if maps::process(parent.process)?.state != PROCESS_TRACED {
+    let place = maps::process(parent.process)?;
+    if place.state != PROCESS_TRACED {
         return None;
     }
+    let sample_shift = place.sample_shift;
     let config = CONFIG.get(0)?;
     let flags: u64 = user::field(ctx, config.newtask_clone_flags);
     let child_tgid: u32 = user::field(ctx, config.newtask_pid);
@@ -100,7 +102,7 @@ pub(crate) fn new_task(ctx: &TracePointContext) -> Option<()> {
     if config.follow == 0 && !select::keeps_child(config) {
         return None;
     }
-    let child = begin(child_tgid)?;
+    let child = begin(child_tgid, sample_shift)?;
     emit(&Fork { head: head(Kind::Fork, parent.process, 0, 0), child, child_tgid }, Wake::Now);
     debug!(ctx, "fork: {} -> {}", tgid, child_tgid);
     Some(())
@@ -127,7 +129,8 @@ pub(crate) fn exec(ctx: &RawTracePointContext) -> Option<()> {
             let _ = MEMBERS.remove(tgid);
             return None;
         }
-        let child = begin(tgid)?;
+        let parent_shift = || maps::process(known).map_or(0, |it| it.sample_shift);
+        let child = begin(tgid, if known == 0 { config.sample_shift } else { parent_shift() })?;
         let head = head(Kind::Fork, known, 0, NOTHING_INHERITED);
         emit(&Fork { head, child, child_tgid: tgid }, Wake::Now);
         child

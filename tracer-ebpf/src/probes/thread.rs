@@ -7,6 +7,7 @@ use crate::{
     fault,
     maps::{self, MEMBERS, PLACES, THREAD_PLACES, THREADS},
     pool::PoolCall,
+    sample::Sample,
     sync, user,
 };
 
@@ -39,8 +40,10 @@ pub(crate) struct Thread {
     /// The frees that came last from one place of the code: when they began, and where the last returned to.
     pub(crate) frees_since_ns: u64,
     pub(crate) frees_from: u64,
-    /// [`tracer_ebpf::record::NESTED`] if the allocator call was made inside a pool's, or 0.
+    /// Of the record: [`tracer_ebpf::record::NESTED`] if the allocator call was made inside a pool's, or how the block was
+    /// sampled; see [`crate::sample`].
     pub(crate) flags: u64,
+    pub(crate) sample: Sample,
     pub(crate) pool: PoolCall,
     pub(crate) syscall: Syscall,
     pub(crate) fault: Fault,

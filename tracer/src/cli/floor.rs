@@ -29,6 +29,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             programs: Programs::Floor,
             pools: Pools::default(),
             tier: Tier::Exact,
+            sample_shift: 0,
         };
         let kernel = Kernel::start(&settings)?;
         eprintln!("alloctrace: ready");

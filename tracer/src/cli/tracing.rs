@@ -142,6 +142,7 @@ impl TracingArgs {
             programs: Programs::Trace,
             pools,
             tier: self.tier.into(),
+            sample_shift: 0,
         };
         Ok(Prepared { settings, launched, name, tgid, description: self.target.describe() })
     }

@@ -30,6 +30,8 @@ pub(crate) struct Members {
     given: u32,
     /// Places of those that live.
     taken: HashSet<u32>,
+    /// Of those that are put in.
+    sample_shift: u32,
 }
 
 impl Members {
@@ -45,7 +47,20 @@ impl Members {
             config: Array::try_from(take("CONFIG")?)?,
             given: 0,
             taken: HashSet::new(),
+            sample_shift: 0,
         })
+    }
+
+    /// Of the bytes that processes allocate which begin from now on, one in 2^`shift` is sampled; 0: every block is
+    /// reported.
+    ///
+    /// # Errors
+    /// Those of `bpf(2)`.
+    pub(crate) fn sample(&mut self, shift: u32) -> Result<()> {
+        self.sample_shift = shift;
+        let config = self.config.get(&0, 0)?;
+        self.config.set(0, Config { sample_shift: shift, ..config }, 0)?;
+        Ok(())
     }
 
     /// From now on the kernel half takes in whoever is selected.
@@ -105,7 +120,11 @@ impl Members {
         }
         let Some(number) = self.free_number() else { return Ok(None) };
         let slot = process_slot(number);
-        self.processes.set(slot, Process { state, ..Process::default() }, 0)?;
+        self.processes.set(
+            slot,
+            Process { state, sample_shift: self.sample_shift, ..Process::default() },
+            0,
+        )?;
         match self.members.insert(tgid, Member { process: number, borrowed: 0 }, ONLY_NEW) {
             Ok(()) => {
                 self.taken.insert(slot);

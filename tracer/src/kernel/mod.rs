@@ -30,6 +30,7 @@ pub mod process;
 pub mod proof;
 mod raw;
 mod ring;
+mod sampling;
 mod selection;
 mod sys;
 mod tables;
@@ -59,6 +60,7 @@ use self::{
     objects::Objects,
     probes::{Probes, Scope},
     ring::Decoded,
+    sampling::Sampling,
 };
 pub use self::{
     error::StartError,
@@ -100,6 +102,9 @@ pub struct Settings {
     /// The user's own.
     pub pools: Pools,
     pub tier: Tier,
+    /// Of the allocated bytes one in 2 to this power is sampled; 0: every block is reported. [`Kernel::set_sampling`]
+    /// changes it.
+    pub sample_shift: u32,
 }
 
 /// An executable file that frames refer to.
@@ -134,6 +139,7 @@ struct State {
     ebpf: Ebpf,
     objects: Objects,
     members: Members,
+    sampling: Sampling,
     arrivals: Arrivals,
     /// Probes see the calls of everybody who maps the file, and not only those of one process.
     everyone: bool,
@@ -196,7 +202,9 @@ impl Kernel {
         let mut counted = Losses::default();
         objects.connect(&mut ebpf, &mut counted)?;
 
-        let members = Members::new(&mut ebpf)?;
+        let sampling = Sampling::new(&mut ebpf)?;
+        let mut members = Members::new(&mut ebpf)?;
+        members.sample(settings.sample_shift)?;
 
         let mut probes = Probes::new(settings.programs, multi.map(Arc::new));
         for scope in &scopes {
@@ -215,7 +223,8 @@ impl Kernel {
         probes.attach_tracepoints(&mut ebpf, with_faults)?;
         let (arrivals, ended) = (Arrivals::default(), Vec::new());
         let growth = Growth::new(settings.tier);
-        let mut state = State { ebpf, objects, probes, members, arrivals, everyone, growth, ended, counted };
+        let mut state =
+            State { ebpf, objects, probes, members, sampling, arrivals, everyone, growth, ended, counted };
         state.switch_on(&settings.target)?;
         Ok(Self { ring, losses, log, state, heir: None })
     }
@@ -300,6 +309,12 @@ impl Kernel {
     /// known: frees of that are unknown ones.
     pub fn escalate(&mut self, process: ProcessId) -> Escalation {
         self.state.escalate(process)
+    }
+
+    /// From now on one in 2^`shift` of the bytes that a process allocates is sampled, 31 at most; 0: every block is
+    /// reported. Its children begin with the same. What has been reported stays as it is.
+    pub fn set_sampling(&mut self, process: ProcessId, shift: u32) {
+        self.state.sampling.set(process, shift);
     }
 
     /// How many processes are traced more closely than the others.

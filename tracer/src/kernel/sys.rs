@@ -37,7 +37,7 @@ pub(crate) struct MappedWords {
 unsafe impl Send for MappedWords {}
 
 impl MappedWords {
-    /// Maps the `len` words of an array that was created with `BPF_F_MMAPABLE` and values of two words
+    /// Maps the `len` words of an array that was created with `BPF_F_MMAPABLE` and values of two words or a multiple
     /// (Linux 5.5).
     ///
     /// # Errors
@@ -60,6 +60,16 @@ impl MappedWords {
         assert!(at.checked_add(words.len()).is_some_and(|end| end <= self.len), "room was reserved");
         // SAFETY: the range lies within the mapping (asserted), and `words` is other memory.
         unsafe { self.start.add(at).copy_from_nonoverlapping(NonNull::from(words).cast(), words.len()) };
+    }
+
+    /// Writes one word, at any time: the probes see the old one or the new one.
+    ///
+    /// # Panics
+    /// If there is no such word.
+    pub(crate) fn put(&mut self, at: usize, word: u32) {
+        assert!(at < self.len, "a word of the array");
+        // SAFETY: the place lies within the mapping (asserted) and is aligned, so that the word is written at once.
+        unsafe { self.start.add(at).write_volatile(word) };
     }
 }
 
