@@ -3,6 +3,7 @@
 //! `cargo bench --bench heap`; the bytes per live block are printed on the way.
 
 use alloctrace::{
+    estimate::Rate,
     event::{Event, Frame, ProcessId, StackKey, Stop, Via},
     heap::Heap,
 };
@@ -36,6 +37,7 @@ fn alloc(numbers: &mut Numbers, block: u64, stacks: u64, time_ns: u64) -> Event 
         address: address(block),
         size_bytes: 16 + numbers.below(32),
         stack: key(numbers.below(stacks)),
+        rate: Rate::EXACT,
     }
 }
 

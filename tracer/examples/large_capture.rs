@@ -13,6 +13,7 @@ use std::{
 
 use alloctrace::{
     capture::{EndRow, Epoch, FrameRow, Header, ModuleRow, ProcessRow, Row, SCHEMA, StackRow, Writer},
+    estimate::Rate,
     event::{Event, Frame, ProcessId, StackKey, Stop, Via},
     heap::Heap,
     interval::{Interval, StackFrames},
@@ -186,6 +187,7 @@ impl Program {
             address,
             size_bytes,
             stack,
+            rate: Rate::EXACT,
         });
         self.blocks[site as usize].push_back(address);
     }

@@ -14,6 +14,7 @@ use alloctrace::{
     capture::{
         CgroupSample, EndRow, Epoch, FrameRow, Header, ModuleRow, ProcessRow, Row, SCHEMA, StackRow, Writer,
     },
+    estimate::Rate,
     event::{Event, Frame, ProcessId, StackKey, Stop, Via},
     heap::Heap,
     interval::{Interval, StackFrames},
@@ -190,6 +191,7 @@ impl Machine {
             address: 0x1000_0000 + (self.blocks << 16),
             size_bytes,
             stack,
+            rate: Rate::EXACT,
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::interval::How;
+use crate::{estimate::Rate, interval::How};
 pub use tracer_ebpf::{
     call::{POOL_BLOCK, Via},
     loss::Loss,
@@ -65,8 +65,9 @@ pub enum Event {
         address: u64,
         size_bytes: u64,
         stack: StackKey,
+        rate: Rate,
     },
-    /// One free and one allocation. `address` is 0 if the call only freed. `started_ns` is when the call
+    /// One free and one allocation. `address` is 0 if the call only freed, or if the new block was not sampled. `started_ns` is when the call
     /// was entered: from then on another thread may have been given `old_address`.
     Realloc {
         process: ProcessId,
@@ -77,6 +78,7 @@ pub enum Event {
         size_bytes: u64,
         stack: StackKey,
         started_ns: u64,
+        rate: Rate,
     },
     /// An allocator call inside one of a user's pool, with what it took back and what it gave, or 0. The blocks of the pool
     /// lie in it, and they are what counts.

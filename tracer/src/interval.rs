@@ -51,6 +51,8 @@ pub struct ProcessState {
     pub live: Cost,
     /// Frees of blocks from before the attach.
     pub unknown_frees: u64,
+    /// Frees of blocks that were not sampled, or are from before the attach: which of the two cannot be told.
+    pub unsampled_frees: u64,
     /// What the allocator itself got from the kernel since the attach, less what it gave back.
     pub arena_bytes: i64,
     pub ended: Option<Ended>,
@@ -102,8 +104,8 @@ pub struct SiteState {
     pub peak_bytes: i64,
     /// Live bytes in places that blocks from before the attach had left.
     pub reused_bytes: i64,
-    /// How much more or less is live, nineteen times of twenty; 0 unless it is known by samples.
-    pub live_error_bytes: i64,
+    /// What is known by samples only.
+    pub samples: SampleState,
     /// What is live, by birth; oldest first. Neighbours are merged as they grow old.
     pub cohorts: Vec<Cohort>,
 }
@@ -112,6 +114,17 @@ impl SiteState {
     pub fn live(&self) -> Cost {
         self.allocated - self.freed
     }
+}
+
+/// How far a site's counters are estimates; all zero if they are exact. Errors are two standard errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SampleState {
+    /// Of so many bytes one was sampled, where that was coarsest; 0 if blocks were not sampled by bytes.
+    pub rate_bytes: i64,
+    /// Of the live bytes: those of blocks that were not seen, for which the sampled ones stand.
+    pub unseen_bytes: i64,
+    pub live_error: Cost,
+    pub allocated_error: Cost,
 }
 
 /// Live blocks that were born after `from_ns` and up to `to_ns`: in one interval, or in several neighbours.

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod cost;
+pub mod estimate;
 pub mod event;
 pub mod interval;
 

@@ -5,6 +5,7 @@
 //! begin   10 app 0x5000              process, name, end of the heap segment (may be left out)
 //! stack   #1 main > parse > grow     outermost first; "(truncated)" or another stop at the end
 //! alloc   10 0x1000 64B #1 calloc    malloc if no function is named
+//! alloc   10 0x1000 64B #1 rate 19   one in 2^19 bytes is sampled, and one of these was
 //! realloc 10 0x1000 0x2000 1KiB #1 since 1.5s
 //! free    10 0x2000 thread 1         0 if no thread is named
 //! enclosed 10 0x0 0x1000             given to a pool of the user's: what was resized or 0, and what was given
@@ -28,6 +29,7 @@
 use std::{collections::BTreeMap, str::SplitWhitespace, time::Duration};
 
 use crate::{
+    estimate::Rate,
     event::{Event, Frame, ProcessId, StackKey, Stop, Via},
     interval::How,
 };
@@ -107,6 +109,7 @@ impl<'a> Line<'a> {
                 address: self.address(),
                 size_bytes: self.size(),
                 stack: self.key(),
+                rate: self.rate(),
                 via: self.via(),
             },
             "realloc" => Event::Realloc {
@@ -118,6 +121,7 @@ impl<'a> Line<'a> {
                 size_bytes: self.size(),
                 stack: self.key(),
                 started_ns: if self.has("since") { self.time() } else { time_ns },
+                rate: self.rate(),
             },
             "free" => Event::Free { process, time_ns, address: self.address(), thread: self.thread() },
             "enclosed" => {
@@ -230,6 +234,10 @@ impl<'a> Line<'a> {
         StackKey(digits.and_then(|it| it.parse().ok()).unwrap_or_else(|| self.fail("a stack")))
     }
 
+    fn rate(&mut self) -> Rate {
+        if self.has("rate") { Rate::of_shift(self.number()) } else { Rate::EXACT }
+    }
+
     fn via(&mut self) -> Via {
         let Some(name) = self.words.next() else { return Via::Malloc };
         Via::ALL.into_iter().find(|it| it.name() == name).unwrap_or_else(|| self.fail("a function"))
@@ -284,6 +292,7 @@ mod tests {
                 size_bytes: 1024,
                 stack: StackKey(1),
                 started_ns: 500_000_000,
+                rate: Rate::EXACT,
             },
             Event::Map {
                 process,

@@ -249,8 +249,7 @@ pub(crate) fn whole(ctx: &ProbeContext) -> Option<()> {
     if sample::is_passed(flags) {
         return None;
     }
-    let stack =
-        if is_enclosed { 0 } else { walk::stack(thread.process, From::Caller(regs, cookie.frame())) };
+    let stack = if is_enclosed { 0 } else { walk::stack(thread.process, From::Caller(regs, cookie.frame())) };
     let head = head(Kind::Alloc, thread.process, cookie.via(), flags as u8);
     emit_call(&Alloc { head, address, size_bytes, stack }, head);
     Some(())

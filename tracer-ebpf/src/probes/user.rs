@@ -10,9 +10,7 @@ use aya_ebpf::{
     },
     programs::{ProbeContext, RawTracePointContext, RetProbeContext, TracePointContext},
 };
-use tracer_ebpf::{
-    call::{Cookie, FIRST_SAVED, Frame},
-};
+use tracer_ebpf::call::{Cookie, FIRST_SAVED, Frame};
 
 /// The user registers that the probes look at.
 #[derive(Clone, Copy)]

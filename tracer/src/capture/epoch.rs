@@ -51,7 +51,11 @@ impl Epoch {
             freed_blocks: site.freed.blocks,
             peak_bytes: site.peak_bytes,
             reused_bytes: site.reused_bytes,
-            live_error_bytes: site.live_error_bytes,
+            live_error_bytes: site.samples.live_error.bytes,
+            live_error_blocks: site.samples.live_error.blocks,
+            allocated_error_bytes: site.samples.allocated_error.bytes,
+            unseen_bytes: site.samples.unseen_bytes,
+            sample_bytes: site.samples.rate_bytes,
             cohorts: site.cohorts.iter().map(|it| self.cohort_row(it)).collect(),
         }
     }
@@ -98,6 +102,7 @@ fn sample(state: &ProcessState, rss_bytes: Option<u64>) -> ProcessSample {
         live_bytes: state.live.bytes,
         live_blocks: state.live.blocks,
         unknown_frees: state.unknown_frees,
+        unsampled_frees: state.unsampled_frees,
         arena_bytes: state.arena_bytes,
     }
 }

@@ -31,7 +31,7 @@ mod tests;
 pub use self::{
     epoch::Epoch,
     reader::{Error, read, read_times},
-    recording::{Point, Recording, Sample, SiteHistory, Stack},
+    recording::{Point, PointSamples, Recording, Sample, SiteHistory, Stack},
     rows::*,
     writer::Writer,
 };

@@ -61,6 +61,7 @@ pub struct Sample {
     pub rss_bytes: Option<u64>,
     pub live: Cost,
     pub unknown_frees: u64,
+    pub unsampled_frees: u64,
     pub arena_bytes: i64,
 }
 
@@ -89,8 +90,19 @@ pub struct Point {
     pub peak_bytes: i64,
     /// Live bytes in places that blocks from before the attach had left.
     pub reused_bytes: i64,
-    /// How much more or less is live, nineteen times of twenty; 0 unless it is known by samples.
+    pub samples: PointSamples,
+}
+
+/// How far a site's counters are estimates; all zero if they are exact. Errors are two standard errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PointSamples {
+    /// Of so many bytes one was sampled, where that was coarsest; 0 if blocks were not sampled by bytes.
+    pub rate_bytes: i64,
+    /// Of the live bytes: those of blocks that were not seen, for which the sampled ones stand.
+    pub unseen_bytes: i64,
     pub live_error_bytes: i64,
+    pub live_error_blocks: i64,
+    pub allocated_error_bytes: i64,
 }
 
 impl Point {
@@ -170,6 +182,7 @@ impl Recording {
                 rss_bytes: it.rss_bytes,
                 live: Cost { bytes: it.live_bytes, blocks: it.live_blocks },
                 unknown_frees: it.unknown_frees,
+                unsampled_frees: it.unsampled_frees,
                 arena_bytes: it.arena_bytes,
             });
         }
@@ -196,7 +209,13 @@ impl Recording {
             freed: Cost { bytes: row.freed_bytes, blocks: row.freed_blocks },
             peak_bytes: row.peak_bytes,
             reused_bytes: row.reused_bytes,
-            live_error_bytes: row.live_error_bytes,
+            samples: PointSamples {
+                rate_bytes: row.sample_bytes,
+                unseen_bytes: row.unseen_bytes,
+                live_error_bytes: row.live_error_bytes,
+                live_error_blocks: row.live_error_blocks,
+                allocated_error_bytes: row.allocated_error_bytes,
+            },
         });
         site.cohorts = row.cohorts;
     }

@@ -75,13 +75,14 @@ fn sample_row(process: u32, sample: &Sample) -> ProcessSample {
         live_bytes: sample.live.bytes,
         live_blocks: sample.live.blocks,
         unknown_frees: sample.unknown_frees,
+        unsampled_frees: sample.unsampled_frees,
         arena_bytes: sample.arena_bytes,
     }
 }
 
 /// Births are known as of the last point only, and nobody asks for earlier ones.
 fn site_row(id: u32, site: &SiteHistory, place: usize) -> SiteRow {
-    let Point { allocated, freed, peak_bytes, reused_bytes, live_error_bytes, .. } = site.points[place];
+    let Point { allocated, freed, peak_bytes, reused_bytes, samples, .. } = site.points[place];
     let is_last = place + 1 == site.points.len();
     SiteRow {
         site: id,
@@ -95,7 +96,11 @@ fn site_row(id: u32, site: &SiteHistory, place: usize) -> SiteRow {
         freed_blocks: freed.blocks,
         peak_bytes,
         reused_bytes,
-        live_error_bytes,
+        live_error_bytes: samples.live_error_bytes,
+        live_error_blocks: samples.live_error_blocks,
+        allocated_error_bytes: samples.allocated_error_bytes,
+        unseen_bytes: samples.unseen_bytes,
+        sample_bytes: samples.rate_bytes,
         cohorts: if is_last { site.cohorts.clone() } else { Vec::new() },
     }
 }

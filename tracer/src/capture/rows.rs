@@ -34,6 +34,10 @@ pub struct Header {
     /// `exact`, `growth` or `auto`; `exact` where it is missing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tier: String,
+    /// Of the bytes that processes allocate one in so many is sampled, unless a later row says otherwise; absent if every
+    /// block is reported.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sample_bytes: i64,
 }
 
 impl Header {
@@ -124,6 +128,9 @@ pub struct ProcessSample {
     pub live_bytes: i64,
     pub live_blocks: i64,
     pub unknown_frees: u64,
+    /// Frees of blocks that were not sampled, or are from before the attach; absent if none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub unsampled_frees: u64,
     pub arena_bytes: i64,
 }
 
@@ -152,15 +159,30 @@ pub struct SiteRow {
     /// Live bytes in places that blocks from before the attach had left; absent if none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reused_bytes: i64,
-    /// How much more or less is live, nineteen times of twenty; absent unless it is known by samples.
+    /// Two standard errors of what is live; absent, as the next ones, unless it is known by samples.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub live_error_bytes: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub live_error_blocks: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub allocated_error_bytes: i64,
+    /// Of the live bytes: those of blocks that were not seen, for which the sampled ones stand.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unseen_bytes: i64,
+    /// Of so many bytes one was sampled, where that was coarsest.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sample_bytes: i64,
     /// What is live, by birth, oldest first.
     pub cohorts: Vec<CohortRow>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
 fn is_zero(count: &i64) -> bool {
+    *count == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_none(count: &u64) -> bool {
     *count == 0
 }
 

@@ -16,6 +16,7 @@ use super::{
     color,
     exit::Failure,
     record, report,
+    sample::SampleArgs,
     settings::{self, TargetArgs},
     tracing::{PoolArgs, TierName, TracingArgs},
 };
@@ -61,7 +62,7 @@ pub(super) struct Args {
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
     pid: Vec<u32>,
     /// Judge a capture that was recorded before.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "interval", "keep_capture", "no_follow", "alloc", "free"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "interval", "keep_capture", "no_follow", "sample", "alloc", "free"])]
     capture: Option<PathBuf>,
     /// Start a command and trace it and its children from their first instruction on. If it fails, so does the check.
     #[arg(last = true, value_name = "COMMAND")]
@@ -111,6 +112,8 @@ pub(super) struct Args {
     no_follow: bool,
     #[command(flatten, next_help_heading = "Budgets")]
     budgets: BudgetArgs,
+    #[command(flatten)]
+    sample: SampleArgs,
     #[command(flatten)]
     pools: PoolArgs,
 }
@@ -261,6 +264,7 @@ fn record_args(args: &Args, capture: &Capture) -> record::Args {
             no_follow: args.no_follow,
             tier: TierName::Exact,
             ring: 64 << 20,
+            sample: args.sample,
             pools: args.pools.clone(),
         },
         output: Some(capture.path.clone()),

@@ -13,6 +13,7 @@ mod memleak;
 mod output;
 mod record;
 mod report;
+mod sample;
 mod settings;
 mod top;
 mod tracing;

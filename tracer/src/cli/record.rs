@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use super::{
     exit::Failure,
     report,
+    sample::SampleArgs,
     settings::{self, TargetArgs},
     tracing::{self, PoolArgs, TierName, TracingArgs, runtime},
 };
@@ -80,6 +81,7 @@ pub(super) fn demo(tgid: u32, duration: Duration) -> Result<PathBuf, Failure> {
             no_follow: true,
             tier: TierName::Exact,
             ring: 64 << 20,
+            sample: SampleArgs::default(),
             pools: PoolArgs::default(),
         },
         output: None,
@@ -140,6 +142,7 @@ pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Fail
             tier: args.tracing.tier.into(),
             started_ns: crate::kernel::now_ns(),
             pools: prepared.settings.pools.names(),
+            sample_bytes: prepared.settings.sample_bytes(),
         };
         output.empty()?;
         let purpose = format!("write the capture {}", path.display());

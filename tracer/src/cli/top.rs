@@ -113,6 +113,7 @@ async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Fa
         tier: args.tracing.tier.into(),
         started_ns: crate::kernel::now_ns(),
         pools: prepared.settings.pools.names(),
+        sample_bytes: prepared.settings.sample_bytes(),
     };
     eprintln!("alloctrace: ready");
     if is_screen && std::io::stderr().is_terminal() {

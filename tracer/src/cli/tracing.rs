@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{
     exit::Failure,
+    sample::SampleArgs,
     settings::{self, TargetArgs},
 };
 use crate::{
@@ -40,6 +41,8 @@ pub(super) struct TracingArgs {
     /// Memory for events on their way to us; a power of two.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = ring_size)]
     pub(super) ring: u32,
+    #[command(flatten)]
+    pub(super) sample: SampleArgs,
     #[command(flatten)]
     pub(super) pools: PoolArgs,
 }
@@ -116,6 +119,12 @@ impl TracingArgs {
     /// `streams` are those of a launched command.
     pub(super) fn prepare(&self, streams: Streams<'_>) -> Result<Prepared, Failure> {
         let pools = self.pools.pools()?;
+        let rate = self.sample.rate();
+        if self.tier == TierName::Growth && !rate.is_exact() {
+            return Err(Failure::usage(
+                "--sample is about calls of the allocator, which --tier growth does not see".to_owned(),
+            ));
+        }
         let command = &self.target.command;
         let (target, launched, name, tgid) = if let Some(selection) = self.target.selection()? {
             say_if_nobody(&selection);
@@ -142,7 +151,7 @@ impl TracingArgs {
             programs: Programs::Trace,
             pools,
             tier: self.tier.into(),
-            sample_shift: 0,
+            sample_shift: rate.shift(),
         };
         Ok(Prepared { settings, launched, name, tgid, description: self.target.describe() })
     }

@@ -14,6 +14,7 @@ mod residents;
 mod sites;
 mod stacks;
 mod table;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use self::{
     sites::Site,
     stacks::Stacks,
     table::LAST_BIRTH,
+    tally::{told, told_in_turn},
 };
 use crate::{
     cost::Cost,
@@ -47,6 +49,8 @@ pub struct Heap {
     last_place: usize,
     next_site: u32,
     events: u64,
+    /// Of every process.
+    is_sampled: bool,
 }
 
 impl Heap {
@@ -61,6 +65,20 @@ impl Heap {
             last_place: 0,
             next_site: 0,
             events: 0,
+            is_sampled: false,
+        }
+    }
+
+    /// From now on not all blocks of any process are reported: their frees are told apart from unknown ones.
+    pub fn sample_all(&mut self) {
+        self.is_sampled = true;
+        self.processes.iter_mut().for_each(|it| it.is_sampled = true);
+    }
+
+    /// The same, of one process and of the children that it will have. The first block that was sampled says so too.
+    pub fn sample(&mut self, process: ProcessId) {
+        if let Some(process) = self.places.get(&process).and_then(|it| self.processes.get_mut(*it)) {
+            process.is_sampled = true;
         }
     }
 
@@ -69,8 +87,8 @@ impl Heap {
     pub fn apply(&mut self, event: &Event) {
         self.events += 1;
         match *event {
-            Event::Alloc { process, time_ns, via, address, size_bytes, stack } => {
-                self.with(process, time_ns, |it, cx| it.alloc(address, size_bytes, via, stack, cx));
+            Event::Alloc { process, time_ns, via, address, size_bytes, stack, rate } => {
+                self.with(process, time_ns, |it, cx| it.alloc(address, size_bytes, rate, via, stack, cx));
             }
             Event::Free { process, time_ns, address, thread } => {
                 self.with(process, time_ns, |it, cx| it.free(address, thread, cx.time_ns));
@@ -81,13 +99,23 @@ impl Heap {
             Event::EmptyCache { process, time_ns, thread, since_ns } => {
                 self.with(process, time_ns, |it, _| it.empty_cache(thread, since_ns));
             }
-            Event::Realloc { process, time_ns, via, old_address, address, size_bytes, stack, started_ns } => {
+            Event::Realloc {
+                process,
+                time_ns,
+                via,
+                old_address,
+                address,
+                size_bytes,
+                stack,
+                started_ns,
+                rate,
+            } => {
                 self.with(process, time_ns, |it, cx| {
                     if old_address != 0 {
                         it.give_up(old_address, started_ns);
                     }
                     if address != 0 {
-                        it.alloc(address, size_bytes, via, stack, cx);
+                        it.alloc(address, size_bytes, rate, via, stack, cx);
                     }
                 });
             }
@@ -183,7 +211,7 @@ impl Heap {
 
     /// What is live in the processes that live.
     pub fn live(&self) -> Cost {
-        self.processes.iter().filter(|it| it.ended.is_none()).map(|it| it.live).sum()
+        self.processes.iter().filter(|it| it.ended.is_none()).map(|it| told(it.live)).sum()
     }
 
     /// Every process that lives, or has ended since the last interval.
@@ -206,7 +234,8 @@ impl Heap {
         self.processes.iter().map(Process::table_bytes).sum()
     }
 
-    fn begin(&mut self, process: Process) {
+    fn begin(&mut self, mut process: Process) {
+        process.is_sampled |= self.is_sampled;
         if self.places.contains_key(&process.id) {
             self.losses.add(Loss::MalformedRecords, 1);
             return;
@@ -234,10 +263,13 @@ impl Heap {
 }
 
 fn site_state(id: SiteId, process: ProcessId, site: &Site, births: &Births) -> SiteState {
-    let cohorts = site.cohorts.iter().map(|it| Cohort {
+    let (allocated, freed) = (told(site.allocated), told(site.freed));
+    let live: Vec<Cost> = site.cohorts.iter().map(|it| it.live).collect();
+    let live = told_in_turn(allocated - freed, live.into_iter());
+    let cohorts = site.cohorts.iter().zip(live).map(|(it, live)| Cohort {
         from_ns: births.start_ns(it.first),
         to_ns: births.end_ns(it.last),
-        live: it.live,
+        live,
     });
     SiteState {
         id,
@@ -245,11 +277,11 @@ fn site_state(id: SiteId, process: ProcessId, site: &Site, births: &Births) -> S
         kind: site.origin.kind,
         via: site.origin.via,
         stack: site.stack,
-        allocated: site.allocated,
-        freed: site.freed,
+        allocated,
+        freed,
         peak_bytes: site.peak_bytes,
         reused_bytes: site.reused_bytes,
-        live_error_bytes: residents::error_bytes(site.variance),
+        samples: site.samples.as_ref().map(|it| it.state()).unwrap_or_default(),
         cohorts: cohorts.collect(),
     }
 }

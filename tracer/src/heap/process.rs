@@ -15,13 +15,15 @@ use rustc_hash::FxHashMap;
 use super::{
     blocks::Found,
     mappings::{Maker, Mappings, Range},
-    residents::{Residents, Sample},
+    residents::{self, Residents},
     sites::{Origin, Sites, Slot},
     stacks::Stacks,
     table::{Block, Entry, NoAddress, Table},
+    tally,
 };
 use crate::{
     cost::Cost,
+    estimate::Rate,
     event::{Kind, Loss, ProcessId, StackKey, Via},
     interval::{Ended, Losses, ProcessState},
 };
@@ -51,10 +53,6 @@ impl Block {
     pub(super) fn found(self, address: u64) -> Found {
         (address, self.size_bytes, Maker { site: self.site, birth: self.birth })
     }
-
-    fn reused_bytes(self) -> u64 {
-        if self.reused { self.size_bytes } else { 0 }
-    }
 }
 
 /// When an event happened, and what all processes share.
@@ -73,6 +71,9 @@ pub(super) struct Process {
     began_ns: u64,
     pub(super) live: Cost,
     unknown_frees: u64,
+    unsampled_frees: u64,
+    /// Not all blocks are reported, or were for a time: a free of one that is not known may be of one of those.
+    pub(super) is_sampled: bool,
     /// Addresses at which a block from before the attach has been freed. What is allocated there since takes its
     /// place: a cache that was full when we came frees one old entry for each new one, and does not grow.
     vacated: BTreeSet<u64>,
@@ -108,6 +109,8 @@ impl Process {
             began_ns: time_ns,
             live: Cost::default(),
             unknown_frees: 0,
+            unsampled_frees: 0,
+            is_sampled: false,
             vacated: BTreeSet::new(),
             latest_unknown: VecDeque::new(),
             arena_bytes: 0,
@@ -129,8 +132,9 @@ impl Process {
             parent: self.parent,
             name: Arc::clone(&self.name),
             began_ns: self.began_ns,
-            live: self.live,
+            live: tally::told(self.live),
             unknown_frees: self.unknown_frees,
+            unsampled_frees: self.unsampled_frees,
             arena_bytes: self.arena_bytes,
             ended: self.ended,
         }
@@ -141,13 +145,15 @@ impl Process {
         &mut self,
         address: u64,
         size_bytes: u64,
+        rate: Rate,
         via: Via,
         stack: StackKey,
         cx: &mut Context,
     ) {
         let site = self.sites.find(Origin { kind: Kind::Heap, via }, stack, cx.stacks, cx.losses);
-        let reused = self.is_vacated(address, self.sites.largest_bytes(site).max(size_bytes));
-        let block = Block { size_bytes: size_bytes & MAX_SIZE, site, birth: cx.birth, reused };
+        let largest_bytes = self.sites.largest_bytes(site, size_bytes);
+        let reused = self.is_vacated(address, largest_bytes);
+        let block = Block { size_bytes: size_bytes & MAX_SIZE, site, birth: cx.birth, reused, rate };
         match self.blocks.insert(address, Entry::Block(block)) {
             Ok(Some(Entry::Block(old))) => {
                 self.close(old);
@@ -156,9 +162,10 @@ impl Process {
             Ok(Some(Entry::Enclosed) | None) => {}
             Err(NoAddress) => return cx.losses.add(Loss::MalformedRecords, 1),
         }
-        self.open(site, cx.birth, Cost::block(block.size_bytes));
+        let cost = if rate.is_exact() { tally::whole(block.size_bytes) } else { self.sample(block) };
+        self.open(site, cx.birth, cost);
         if reused {
-            self.sites.reuse(site, block.reused_bytes() as i64);
+            self.sites.reuse(site, cost.bytes);
         }
     }
 
@@ -180,7 +187,7 @@ impl Process {
             Some(Entry::Block(block)) => self.close(block),
             Some(Entry::Enclosed) => {}
             None => {
-                self.vacate(address);
+                self.free_unknown(address);
                 if self.latest_unknown.len() == MAX_LATEST_UNKNOWN {
                     self.latest_unknown.pop_front();
                 }
@@ -212,7 +219,12 @@ impl Process {
         self.vacated.range((address + 1).saturating_sub(reach)..=address).next_back().is_some()
     }
 
-    fn vacate(&mut self, address: u64) {
+    /// Of a block that was not sampled, or is from before the attach.
+    fn free_unknown(&mut self, address: u64) {
+        if self.is_sampled {
+            self.unsampled_frees += 1;
+            return;
+        }
         self.unknown_frees += 1;
         if self.vacated.len() < MAX_VACATED {
             self.vacated.insert(address);
@@ -228,7 +240,8 @@ impl Process {
         let recent = self.latest_unknown.split_off(first);
         for free in recent {
             if free.0 >= since_ns && free.1 == thread {
-                self.unknown_frees -= 1;
+                let frees = if self.is_sampled { &mut self.unsampled_frees } else { &mut self.unknown_frees };
+                *frees = frees.saturating_sub(1);
             } else {
                 self.latest_unknown.push_back(free);
             }
@@ -241,7 +254,7 @@ impl Process {
             match self.blocks.remove(old_address) {
                 Some(Entry::Block(block)) => self.close(block),
                 Some(Entry::Enclosed) => {}
-                None => self.vacate(old_address),
+                None => self.free_unknown(old_address),
             }
         }
     }
@@ -259,7 +272,7 @@ impl Process {
         }
         let site = self.sites.find(Origin { kind: Kind::Mmap, via }, stack, cx.stacks, cx.losses);
         self.mappings.insert(range, Maker { site, birth: cx.birth });
-        self.open(site, cx.birth, Cost::block(range.bytes()));
+        self.open(site, cx.birth, tally::whole(range.bytes()));
     }
 
     /// What is in no mapping of ours is a file, or from before the attach. An allocator gives back
@@ -307,9 +320,9 @@ impl Process {
     ) {
         let origin = Origin { kind: Kind::Resident, via: Via::PageFault };
         let site = self.sites.find(origin, stack, cx.stacks, cx.losses);
-        let sample = Sample::new(site, cx.birth, page_bytes, every);
-        self.sites.allocate(site, cx.birth, sample.cost());
-        self.sites.blur(site, sample.variance());
+        let sample = residents::Sample::new(site, cx.birth, page_bytes, every);
+        self.sites.allocate(site, cx.birth, sample.tally().cost);
+        self.sites.blur(site, &sample.tally());
         if let Some(before) = self.residents.insert(address, sample) {
             self.forget(before);
         }
@@ -322,10 +335,10 @@ impl Process {
         }
     }
 
-    fn forget(&mut self, sample: Sample) {
+    fn forget(&mut self, sample: residents::Sample) {
         let Maker { site, birth } = sample.maker;
-        self.sites.free(site, birth, sample.cost());
-        self.sites.sharpen(site, sample.variance());
+        self.sites.free(site, birth, sample.tally().cost);
+        self.sites.sharpen(site, &sample.tally());
     }
 
     /// The first known end is only the base from which changes are counted.
@@ -373,16 +386,34 @@ impl Process {
 
     #[inline]
     fn close(&mut self, block: Block) {
-        let cost = Cost::block(block.size_bytes);
+        let cost = if block.rate.is_exact() { tally::whole(block.size_bytes) } else { self.unsample(block) };
         self.live -= cost;
         self.sites.free(block.site, block.birth, cost);
         if block.reused {
-            self.sites.reuse(block.site, -(block.reused_bytes() as i64));
+            self.sites.reuse(block.site, -cost.bytes);
         }
+    }
+
+    /// A sampled block is allocated: what it counts.
+    #[cold]
+    fn sample(&mut self, block: Block) -> Cost {
+        self.is_sampled = true;
+        let sample = tally::Sample::new(block.size_bytes, block.rate);
+        self.sites.blur(block.site, &sample);
+        sample.cost
+    }
+
+    /// … is freed.
+    #[cold]
+    fn unsample(&mut self, block: Block) -> Cost {
+        let sample = tally::Sample::new(block.size_bytes, block.rate);
+        self.sites.sharpen(block.site, &sample);
+        sample.cost
     }
 
     fn cut(&mut self, range: Range) {
         self.mappings.cut(range, |maker, cost| {
+            let cost = tally::plain(cost);
             self.live -= cost;
             self.sites.free(maker.site, maker.birth, cost);
         });

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{
     mappings::{Maker, Range},
     sites::Slot,
+    tally,
 };
-use crate::cost::Cost;
 
 /// The pages of x86.
 const PAGE_BYTES: u64 = 4096;
@@ -25,21 +25,9 @@ impl Sample {
     }
 
     /// What it stands for. Its block is the sample itself.
-    pub(super) fn cost(self) -> Cost {
-        Cost::block(self.page_bytes * u64::from(self.every))
+    pub(super) fn tally(self) -> tally::Sample {
+        tally::Sample::one_of(self.every, self.page_bytes)
     }
-
-    /// Of an estimate that adds up samples which were each taken with probability 1/every (Horvitz and Thompson 1952), in
-    /// square pages.
-    pub(super) fn variance(self) -> u64 {
-        let (pages, every) = (self.page_bytes / PAGE_BYTES, u64::from(self.every));
-        pages * pages * every * (every - 1)
-    }
-}
-
-/// Two standard errors, in bytes: the truth lies within them nineteen times of twenty.
-pub(super) fn error_bytes(variance: u64) -> i64 {
-    (2.0 * (variance as f64).sqrt() * PAGE_BYTES as f64).ceil() as i64
 }
 
 /// By the address of the page.

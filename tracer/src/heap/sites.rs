@@ -8,7 +8,11 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{cohorts::Cohorts, stacks::Stacks};
+use super::{
+    cohorts::Cohorts,
+    stacks::Stacks,
+    tally::{Sample, Samples},
+};
 use crate::{
     cost::Cost,
     event::{Kind, Loss, StackKey, Via},
@@ -42,8 +46,8 @@ pub(super) struct Site {
     pub(super) peak_bytes: i64,
     /// Live bytes in places that blocks from before the attach had left.
     pub(super) reused_bytes: i64,
-    /// Of the live bytes, if they are a sum of samples; in square pages.
-    pub(super) variance: u64,
+    /// Only of a site that has had samples.
+    pub(super) samples: Option<Box<Samples>>,
     /// Of any block so far.
     largest_bytes: u64,
     pub(super) cohorts: Cohorts,
@@ -93,7 +97,6 @@ impl Sites {
         let site = &mut self.list[slot.0 as usize];
         site.allocated += cost;
         site.peak_bytes = site.peak_bytes.max(site.live().bytes);
-        site.largest_bytes = site.largest_bytes.max(cost.bytes as u64);
         site.cohorts.add(birth, cost);
         site.own = true;
         self.mark_changed(slot);
@@ -107,9 +110,12 @@ impl Sites {
         self.mark_changed(slot);
     }
 
+    /// The size of the largest block so far, if one of `size_bytes` is another.
     #[inline]
-    pub(super) fn largest_bytes(&self, slot: Slot) -> u64 {
-        self.list[slot.0 as usize].largest_bytes
+    pub(super) fn largest_bytes(&mut self, slot: Slot, size_bytes: u64) -> u64 {
+        let site = &mut self.list[slot.0 as usize];
+        site.largest_bytes = site.largest_bytes.max(size_bytes);
+        site.largest_bytes
     }
 
     /// Of a block that was allocated or freed just now.
@@ -119,13 +125,15 @@ impl Sites {
     }
 
     /// Of a sample that was allocated just now.
-    pub(super) fn blur(&mut self, slot: Slot, variance: u64) {
-        self.list[slot.0 as usize].variance += variance;
+    pub(super) fn blur(&mut self, slot: Slot, sample: &Sample) {
+        self.list[slot.0 as usize].samples.get_or_insert_default().allocate(sample);
     }
 
     /// Of a sample that was freed just now.
-    pub(super) fn sharpen(&mut self, slot: Slot, variance: u64) {
-        self.list[slot.0 as usize].variance -= variance;
+    pub(super) fn sharpen(&mut self, slot: Slot, sample: &Sample) {
+        if let Some(samples) = &mut self.list[slot.0 as usize].samples {
+            samples.free(sample);
+        }
     }
 
     /// Everything is freed at once. What was inherited and never named by an interval is forgotten:
@@ -141,7 +149,9 @@ impl Sites {
             site.changed |= site.live() != Cost::default();
             site.freed = site.allocated;
             site.reused_bytes = 0;
-            site.variance = 0;
+            if let Some(samples) = &mut site.samples {
+                samples.free_all();
+            }
             site.cohorts.clear();
             if site.changed {
                 self.changed.push(slot);
@@ -195,7 +205,7 @@ impl Sites {
                 freed: Cost::default(),
                 peak_bytes: 0,
                 reused_bytes: 0,
-                variance: 0,
+                samples: None,
                 largest_bytes: 0,
                 cohorts: Cohorts::default(),
                 changed: false,
@@ -228,6 +238,7 @@ fn inherited(site: &Site) -> Site {
         peak_bytes: live.bytes,
         changed: live != Cost::default(),
         own: false,
+        samples: site.samples.as_ref().map(|it| Box::new(it.inherited())),
         ..site.clone()
     }
 }

@@ -8,7 +8,7 @@
 use rustc_hash::FxHashMap;
 
 use super::sites::{MAX_SITES, Slot};
-use crate::event::POOL_BLOCK;
+use crate::{estimate::Rate, event::POOL_BLOCK};
 
 /// Of a table with more than a few blocks. One of ten million blocks grows by moving 3 MB at a time.
 const SHARDS: usize = 64;
@@ -28,6 +28,8 @@ pub(super) struct Block {
     pub(super) birth: u32,
     /// It lies in a place that a block from before the attach has left.
     pub(super) reused: bool,
+    /// At which it was sampled.
+    pub(super) rate: Rate,
 }
 
 /// What is at an address.
@@ -39,8 +41,7 @@ pub(super) enum Entry {
 }
 
 /// An address and what is there; 0 where nothing is. From the lowest bit: address 47, mark of a pool 1, size 24, site 22,
-/// birth 28, reused 1. The highest five are free for the shift by which a block was sampled: what it stands for is known from
-/// that and from its size.
+/// birth 28, reused 1, shift of the rate at which it was sampled 5: what a block stands for is known from that and its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Word(u128);
 
@@ -53,8 +54,9 @@ const SITE_BITS: u32 = 22;
 const BIRTH_AT: u32 = SITE_AT + SITE_BITS;
 const BIRTH_BITS: u32 = 28;
 const REUSED_AT: u32 = BIRTH_AT + BIRTH_BITS;
-const FREE_BITS: u32 = 5;
-const _: () = assert!(REUSED_AT + 1 + FREE_BITS == u128::BITS);
+const RATE_AT: u32 = REUSED_AT + 1;
+const RATE_BITS: u32 = 5;
+const _: () = assert!(RATE_AT + RATE_BITS == u128::BITS);
 
 /// In place of a size that has no room: it is among [`Table::large`] then.
 const LARGE: u64 = (1 << SIZE_BITS) - 1;
@@ -76,7 +78,8 @@ impl Word {
                 key | of(it.size_bytes.min(LARGE), SIZE_AT)
                     | of(it.site.0.into(), SITE_AT)
                     | of(it.birth.min(LAST_BIRTH).into(), BIRTH_AT)
-                    | of(it.reused.into(), REUSED_AT),
+                    | of(it.reused.into(), REUSED_AT)
+                    | of(it.rate.shift().into(), RATE_AT),
             ),
         }
     }
@@ -111,6 +114,7 @@ impl Word {
             site: Slot(site),
             birth: self.bits(BIRTH_AT, BIRTH_BITS) as u32,
             reused: self.bits(REUSED_AT, 1) != 0,
+            rate: Rate::of_shift(self.bits(RATE_AT, RATE_BITS) as u32),
         })
     }
 }

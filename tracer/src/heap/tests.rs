@@ -5,6 +5,7 @@ mod intervals;
 mod laws;
 mod mappings;
 mod processes;
+mod samples;
 mod stacks;
 mod table;
 mod views;
@@ -41,6 +42,9 @@ fn render(interval: &Interval, names: &BTreeMap<Frame, String>) -> String {
         write!(out, "{} {}: {}B/{}", it.tgid, it.name, live.bytes, live.blocks).unwrap();
         if unknown != 0 {
             write!(out, ", {unknown} unknown frees").unwrap();
+        }
+        if it.unsampled_frees != 0 {
+            write!(out, ", {} unsampled frees", it.unsampled_frees).unwrap();
         }
         if arena != 0 {
             write!(out, ", arena {arena}B").unwrap();

@@ -63,6 +63,10 @@ impl Members {
         Ok(())
     }
 
+    pub(crate) fn sample_shift(&self) -> u32 {
+        self.sample_shift
+    }
+
     /// From now on the kernel half takes in whoever is selected.
     ///
     /// # Errors

@@ -317,6 +317,11 @@ impl Kernel {
         self.state.sampling.set(process, shift);
     }
 
+    /// Whether allocations are sampled from the beginning on.
+    pub fn is_sampled(&self) -> bool {
+        self.state.members.sample_shift() != 0
+    }
+
     /// How many processes are traced more closely than the others.
     pub fn escalated(&self) -> usize {
         self.state.growth.escalated()

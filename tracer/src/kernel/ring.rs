@@ -7,6 +7,7 @@ use tracer_ebpf::record::{
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::{
+    estimate::Rate,
     event::{Event, Frame, ProcessId, StackKey, Stop, Via},
     interval::How,
 };
@@ -50,7 +51,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
             if nested {
                 return Some(Decoded::Event(Event::Enclosed { process, time_ns, old_address: 0, address }));
             }
-            Event::Alloc { process, time_ns, via, address, size_bytes, stack: StackKey(stack) }
+            let (stack, rate) = (StackKey(stack), Rate::of_flags(head.flags));
+            Event::Alloc { process, time_ns, via, address, size_bytes, stack, rate }
         }
         Kind::Free => {
             let Free { address, .. } = *record(bytes)?;
@@ -62,11 +64,21 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
         }
         Kind::Realloc => {
             let Realloc { old_address, address, size_bytes, stack, started_ns, .. } = *record(bytes)?;
-            let stack = StackKey(stack);
+            let (stack, rate) = (StackKey(stack), Rate::of_flags(head.flags));
             if nested {
                 return Some(Decoded::Event(Event::Enclosed { process, time_ns, old_address, address }));
             }
-            Event::Realloc { process, time_ns, via, old_address, address, size_bytes, stack, started_ns }
+            Event::Realloc {
+                process,
+                time_ns,
+                via,
+                old_address,
+                address,
+                size_bytes,
+                stack,
+                started_ns,
+                rate,
+            }
         }
         Kind::Map => {
             let Map { address, size_bytes, stack, .. } = *record(bytes)?;
@@ -169,6 +181,7 @@ pub(crate) fn frames(words: &[u64]) -> Box<[Frame]> {
 
 #[cfg(test)]
 mod tests {
+    use tracer_ebpf::sampling::SHIFT_BIT;
     use zerocopy::IntoBytes as _;
 
     use super::*;
@@ -179,11 +192,12 @@ mod tests {
 
     #[test]
     fn an_allocation() {
-        let record = Alloc { head: head(Kind::Alloc), address: 0x10, size_bytes: 64, stack: 5 };
+        let head = Head { flags: 19 << SHIFT_BIT, ..head(Kind::Alloc) };
+        let record = Alloc { head, address: 0x10, size_bytes: 64, stack: 5 };
         let Some(Decoded::Event(event)) = decode(record.as_bytes()) else { panic!("an event") };
-        let (process, stack) = (ProcessId(7), StackKey(5));
-        let expected =
-            Event::Alloc { process, time_ns: 9, via: Via::Malloc, address: 0x10, size_bytes: 64, stack };
+        let (process, stack, rate) = (ProcessId(7), StackKey(5), Rate::of_shift(19));
+        let (via, address) = (Via::Malloc, 0x10);
+        let expected = Event::Alloc { process, time_ns: 9, via, address, size_bytes: 64, stack, rate };
         assert_eq!(event, expected);
     }
 

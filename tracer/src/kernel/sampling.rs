@@ -9,8 +9,15 @@ use tracer_ebpf::{
     sampling::{BINS, MAX_SHIFT, ONE},
 };
 
-use super::sys::MappedWords;
+use super::{Settings, sys::MappedWords};
 use crate::event::ProcessId;
+
+impl Settings {
+    /// Of so many allocated bytes one is sampled; 0: every block is reported.
+    pub fn sample_bytes(&self) -> i64 {
+        if self.sample_shift == 0 { 0 } else { 1 << self.sample_shift }
+    }
+}
 
 pub(super) struct Sampling {
     /// The words of all [`Process`]es, of which this side changes one each.

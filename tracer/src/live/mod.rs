@@ -129,7 +129,10 @@ impl Run {
     pub fn new(kernel: Kernel, recorder: Recorder, launched: Option<Launched>) -> Self {
         kernel::run_first();
         let now_ns = kernel::now_ns();
-        let heap = Heap::new(now_ns);
+        let mut heap = Heap::new(now_ns);
+        if kernel.is_sampled() {
+            heap.sample_all();
+        }
         let mut run = Self {
             kernel,
             heap,

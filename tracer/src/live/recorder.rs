@@ -33,6 +33,8 @@ pub struct About {
     pub target: String,
     pub interval: Duration,
     pub tier: Tier,
+    /// Of so many allocated bytes one is sampled; 0: every block is reported.
+    pub sample_bytes: i64,
     /// The zero of the capture's times.
     pub started_ns: u64,
     /// Names of the functions of the user's own pools.
@@ -74,6 +76,7 @@ impl About {
             interval_s: self.interval.as_secs_f64(),
             target: self.target.clone(),
             tier: self.tier.name().to_owned(),
+            sample_bytes: self.sample_bytes,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     window::Window,
 };
 use crate::{
-    capture::{Point, ProcessRow, Recording, SiteHistory},
+    capture::{Point, PointSamples, ProcessRow, Recording, SiteHistory},
     cost::Cost,
 };
 
@@ -139,6 +139,7 @@ pub(super) fn merge(
         let mut site = sum(sites);
         site.group = group;
         site.pid = None;
+        site.set_error();
         site.judge(&history(recording, &site.members, window.to), window, &steps, &times);
         site
     });
@@ -152,14 +153,16 @@ fn sum(sites: Vec<Site>) -> Site {
     let members = sites.iter().map(|it| it.id).collect();
     let sites = sites.into_iter().map(|mut site| {
         if site.is_gone {
-            (site.live, site.live_error, site.oldest_s) = (Cost::default(), Cost::default(), None);
+            (site.live, site.births_error, site.oldest_s) = (Cost::default(), Cost::default(), None);
+            site.samples.free_all();
             site.freed = site.allocated;
         }
         site
     });
     let sum = sites.reduce(|mut sum, site| {
         sum.live += site.live;
-        sum.live_error = sum.error_with(&site);
+        sum.births_error += site.births_error;
+        sum.samples.add(&site.samples);
         sum.allocated += site.allocated;
         sum.freed += site.freed;
         sum.oldest_s = match (sum.oldest_s, site.oldest_s) {
@@ -178,7 +181,7 @@ impl Site {
         let (from, to) = (window.from.map(|it| history.at(it)).unwrap_or_default(), history.at(window.to));
         let live = history.along(steps, |it| it.live().bytes);
         let own = history.along(steps, Point::own_bytes);
-        let course = Course { live: &live, own: &own };
+        let course = Course { live: &live, own: &own, is_doubtful: judge::is_doubtful(&from, &to) };
         self.change = to.live() - from.live();
         self.reused_bytes = to.reused_bytes;
         self.peak_bytes = to.peak_bytes;
@@ -206,6 +209,8 @@ pub(super) fn history(recording: &Recording, sites: &[u32], last: u32) -> SiteHi
             change.freed += point.freed - before.freed;
             change.reused_bytes += point.reused_bytes - before.reused_bytes;
             change.peak_bytes = change.peak_bytes.max(point.peak_bytes);
+            change.doubt.add(&point.samples, 1.0);
+            change.doubt.add(&before.samples, -1.0);
             before = *point;
         }
         match gone_at {
@@ -213,18 +218,21 @@ pub(super) fn history(recording: &Recording, sites: &[u32], last: u32) -> SiteHi
                 let change = changes.entry(interval.max(before.interval)).or_default();
                 change.freed += before.live();
                 change.reused_bytes -= before.reused_bytes;
+                change.doubt.add(&PointSamples { allocated_error_bytes: 0, ..before.samples }, -1.0);
             }
             None => cohorts.extend_from_slice(&site.cohorts),
         }
     }
     cohorts.sort_by(|a, b| a.from_s.total_cmp(&b.from_s).then(a.to_s.total_cmp(&b.to_s)));
-    let mut total = Point::default();
+    let (mut total, mut doubt) = (Point::default(), Doubt::default());
     let points = changes.into_iter().map(|(interval, change)| {
         total.interval = interval;
         total.allocated += change.allocated;
         total.freed += change.freed;
         total.reused_bytes += change.reused_bytes;
         total.peak_bytes = total.peak_bytes.max(change.peak_bytes).max(total.live().bytes);
+        doubt.join(&change.doubt);
+        total.samples = doubt.samples();
         total
     });
     SiteHistory {
@@ -245,6 +253,39 @@ struct Change {
     reused_bytes: i64,
     /// The highest of any site's.
     peak_bytes: i64,
+    doubt: Doubt,
+}
+
+/// Samples of several sites: they err independently, so the squares of their errors add up.
+#[derive(Default)]
+struct Doubt {
+    rate_bytes: i64,
+    unseen_bytes: i64,
+    squares: [f64; 3],
+}
+
+impl Doubt {
+    fn add(&mut self, samples: &PointSamples, sign: f64) {
+        self.rate_bytes = self.rate_bytes.max(samples.rate_bytes);
+        self.unseen_bytes += samples.unseen_bytes * sign as i64;
+        let errors = [samples.live_error_bytes, samples.live_error_blocks, samples.allocated_error_bytes];
+        for (sum, error) in self.squares.iter_mut().zip(errors) {
+            *sum += sign * (error as f64).powi(2);
+        }
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.rate_bytes = self.rate_bytes.max(other.rate_bytes);
+        self.unseen_bytes += other.unseen_bytes;
+        self.squares.iter_mut().zip(other.squares).for_each(|(sum, it)| *sum += it);
+    }
+
+    fn samples(&self) -> PointSamples {
+        let [live_error_bytes, live_error_blocks, allocated_error_bytes] =
+            self.squares.map(|it| it.max(0.0).sqrt().ceil() as i64);
+        let Self { rate_bytes, unseen_bytes, .. } = *self;
+        PointSamples { rate_bytes, unseen_bytes, live_error_bytes, live_error_blocks, allocated_error_bytes }
+    }
 }
 
 /// Which stacks are the same, though their files have other numbers: containers have copies of one library.

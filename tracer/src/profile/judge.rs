@@ -79,6 +79,14 @@ fn slope(times: &[f64], values: &[i64]) -> f64 {
 pub(super) struct Course<'a> {
     pub(super) live: &'a [i64],
     pub(super) own: &'a [i64],
+    /// What changed is no more than what samples may err by.
+    pub(super) is_doubtful: bool,
+}
+
+/// Whether blocks were sampled, and what changed from one moment to the other is within two standard errors of that.
+pub(super) fn is_doubtful(from: &Point, to: &Point) -> bool {
+    let error = (from.samples.live_error_bytes as f64).hypot(to.samples.live_error_bytes as f64);
+    to.samples.rate_bytes > 0 && (to.live() - from.live()).bytes as f64 <= error
 }
 
 impl<'a> Course<'a> {
@@ -160,7 +168,7 @@ pub(super) fn verdict(
             && (grows(&times[half..], &values[half..], GROWTH_SHARE / 2.0)
                 || is_between_doublings(times, values))
     };
-    if course.both().into_iter().all(is_growing) {
+    if !course.is_doubtful && course.both().into_iter().all(is_growing) {
         Verdict::Growing { kept }
     } else if end.reused_bytes * 2 > live.bytes {
         Verdict::Replacing
@@ -189,7 +197,7 @@ mod tests {
         let times: Vec<f64> = (0..history.len()).map(|it| it as f64).collect();
         let live = Cost { bytes: *history.last().unwrap(), blocks: live_blocks };
         let end = Point { allocated: live, ..Point::default() };
-        let course = Course { live: history, own: history };
+        let course = Course { live: history, own: history, is_doubtful: false };
         assert_eq!(verdict(&end, allocated_blocks, live_blocks, &times, course), expected);
     }
 
@@ -230,7 +238,7 @@ mod tests {
         let end = Point { allocated: live, reused_bytes: 90, ..Point::default() };
         let times = [0.0, 1.0, 2.0, 3.0, 4.0];
         let judge = |live: &[i64], own: &[i64]| {
-            let course = Course { live, own };
+            let course = Course { live, own, is_doubtful: false };
             assert_eq!(verdict(&end, 10, 10, &times, course), Verdict::Replacing);
             growth(&times, course)
         };

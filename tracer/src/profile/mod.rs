@@ -1,5 +1,6 @@
 //! A capture's numbers with names, and questions put to them. Pure.
 
+mod bars;
 mod difference;
 mod group;
 mod history;
@@ -22,6 +23,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 pub(crate) use self::difference::source_name;
 pub use self::{
+    bars::{Range, missed_bytes},
     difference::{Difference, Pair, Side},
     group::{By, Group, command},
     history::{Birth, Held},
@@ -260,9 +262,26 @@ impl Profile {
 
     /// By how much the live bytes of all sites may be wrong.
     pub fn live_error(&self) -> Cost {
-        let exact: Cost = self.disjoint().filter(|it| !it.is_resident()).map(|it| it.live_error).sum();
+        let sum = site::sum_of_errors(self.disjoint().filter(|it| !it.is_resident()));
         let sampled = Resident::of(self.disjoint()).error_bytes;
-        Cost { bytes: exact.bytes + sampled, ..exact }
+        Cost { bytes: sum.live_error.bytes + sampled, ..sum.live_error }
+    }
+
+    /// The bytes between which the live ones of these sites lie, and by how much they may be wrong.
+    pub fn error_of<'a>(sites: impl Iterator<Item = &'a Site>) -> (Range, Cost) {
+        let sum = site::sum_of_errors(sites);
+        (sum.live_range, sum.live_error)
+    }
+
+    /// Of so many allocated bytes one was sampled, where that was coarsest; `None` if every block was seen.
+    pub fn sample_bytes(&self) -> Option<i64> {
+        let sites = self.sites.iter().map(Site::sample_bytes);
+        sites.chain([self.header.sample_bytes]).max().filter(|it| *it > 0)
+    }
+
+    /// Frees of blocks that were not sampled, or are from before the attach.
+    pub fn unsampled_frees(&self) -> u64 {
+        self.processes.iter().map(|it| it.unsampled_frees).sum()
     }
 }
 

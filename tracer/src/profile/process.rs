@@ -16,6 +16,8 @@ pub struct Process {
     pub rss_max_bytes: Option<u64>,
     /// Frees of blocks from before the attach.
     pub unknown_frees: u64,
+    /// Frees of blocks that were not sampled, or are from before the attach.
+    pub unsampled_frees: u64,
     /// What the allocator itself got from the kernel since the attach, less what it gave back.
     pub arena_bytes: i64,
     /// `None` without two samples of its RSS.
@@ -122,6 +124,7 @@ impl Process {
             rss_last_bytes: rss().next_back(),
             rss_max_bytes: rss().max(),
             unknown_frees: last.unknown_frees - start.unknown_frees,
+            unsampled_frees: last.unsampled_frees - start.unsampled_frees,
             arena_bytes: last.arena_bytes,
             account,
             outlook: outlook(inside, &start, window.to_s - window.from_s, account, own),

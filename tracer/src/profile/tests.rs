@@ -59,8 +59,8 @@ fn interval(second: i64) -> IntervalRow {
         freed_blocks: second,
         peak_bytes: second * 100,
         reused_bytes: 0,
-        live_error_bytes: 0,
         cohorts: (0..second).map(|it| cohort(it as f64, 100, 2)).collect(),
+        ..SiteRow::default()
     };
     let cache = SiteRow {
         site: 1,
@@ -80,6 +80,7 @@ fn interval(second: i64) -> IntervalRow {
         live_bytes: second * 100 + 1000,
         live_blocks: second * 2 + 1,
         unknown_frees: 5,
+        unsampled_frees: 0,
         arena_bytes: 4096,
     };
     IntervalRow {

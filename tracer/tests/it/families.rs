@@ -3,6 +3,7 @@
 
 use alloctrace::{
     capture::{Epoch, Header, Recording, Row},
+    estimate::Rate,
     event::{Event, ProcessId, StackKey, Stop, Via},
     heap::Heap,
     profile::{By, Profile, Query},
@@ -46,7 +47,7 @@ impl Family {
 
     fn alloc(&self, process: ProcessId, address: u64, size_bytes: u64) -> Event {
         let (time_ns, stack) = (self.now(), StackKey(1));
-        Event::Alloc { process, time_ns, via: Via::Malloc, address, size_bytes, stack }
+        Event::Alloc { process, time_ns, via: Via::Malloc, address, size_bytes, stack, rate: Rate::EXACT }
     }
 }
 

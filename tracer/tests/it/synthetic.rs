@@ -149,6 +149,7 @@ fn sample(process: u32, interval: u32, sites: &[Growth]) -> ProcessSample {
         live_bytes,
         live_blocks: own().map(|it| it.allocated_blocks - it.freed_blocks).sum(),
         unknown_frees: u64::from(interval) * 3,
+        unsampled_frees: 0,
         arena_bytes: live_bytes,
     }
 }

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use self::printer::Printer;
 use super::{
     exit::Failure,
+    sample::SampleArgs,
     settings::{self, TargetArgs},
     tracing::{self, PoolArgs, TierName, TracingArgs, runtime},
 };
@@ -83,6 +84,9 @@ pub(super) struct Args {
     /// Print the probes of bcc's memleak: refused, there is no source text here.
     #[arg(long, hide = true)]
     ebpf: bool,
+    /// Refused: single blocks are listed here.
+    #[arg(long, hide = true)]
+    sample: Option<String>,
     /// Seconds between reports.
     #[arg(default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=u32::MAX as u64))]
     interval: u64,
@@ -148,6 +152,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         follow: false,
         no_follow: true,
         tier: TierName::Exact,
+        sample: SampleArgs::default(),
         ring: RING_BYTES,
         pools: args.pools.clone(),
     }
@@ -193,6 +198,9 @@ impl Args {
         let words: Vec<OsString> = words.collect();
         let refused = if self.ebpf {
             "--ebpf: there is no source text to print; the probes are compiled into this program"
+        } else if self.sample.is_some() {
+            "--sample: single blocks are listed here, and of a sample most would be missing; `alloctrace record --sample` \
+             estimates what the stacks hold"
         } else if self.without_effect.symbols_prefix.as_ref().is_some_and(|it| !it.is_empty()) {
             "--symbols-prefix: allocator functions are found by their own names only"
         } else if self.pid.is_none() && self.command.is_none() {

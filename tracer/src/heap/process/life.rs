@@ -52,7 +52,11 @@ impl Process {
 
     /// A child that has nothing of its parent.
     pub(in crate::heap) fn spawn(&self, child: ProcessId, tgid: u32, time_ns: u64) -> Self {
-        Self { parent: Some(self.id), ..Self::new(child, tgid, Arc::clone(&self.name), time_ns, None) }
+        Self {
+            parent: Some(self.id),
+            is_sampled: self.is_sampled,
+            ..Self::new(child, tgid, Arc::clone(&self.name), time_ns, None)
+        }
     }
 
     pub(in crate::heap) fn choose_for_oom(&mut self) {
@@ -69,6 +73,8 @@ impl Process {
             began_ns: time_ns,
             live: self.live,
             unknown_frees: 0,
+            unsampled_frees: 0,
+            is_sampled: self.is_sampled,
             vacated: self.vacated.clone(),
             latest_unknown: VecDeque::new(),
             arena_bytes: self.arena_bytes,

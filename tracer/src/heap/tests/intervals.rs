@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{SECOND, apply, heap};
 use crate::{
     cost::Cost,
+    estimate::Rate,
     event::{Event, ProcessId, StackKey, Via},
     heap::cohorts::{Cohorts, MAX_COHORTS},
     interval::SiteState,
@@ -39,6 +40,7 @@ fn one_block_each(intervals: u64) -> SiteState {
             address: second + 1,
             size_bytes: 1,
             stack: StackKey(1),
+            rate: Rate::EXACT,
         });
         last = heap.interval((second + 1) * SECOND).sites.pop();
     }
@@ -71,9 +73,9 @@ fn old_cohorts_are_at_most_as_wide_as_they_are_old() {
 fn a_large_table_shrinks_when_it_empties() {
     let mut heap = heap();
     apply(&mut heap, "begin 10 app\n stack #1 main");
-    let (process, stack, via) = (ProcessId(10), StackKey(1), Via::Malloc);
+    let (process, stack, via, rate) = (ProcessId(10), StackKey(1), Via::Malloc, Rate::EXACT);
     for address in 1..=500_000 {
-        heap.apply(&Event::Alloc { process, time_ns: 0, via, address, size_bytes: 1, stack });
+        heap.apply(&Event::Alloc { process, time_ns: 0, via, address, size_bytes: 1, stack, rate });
     }
     let full = heap.table_bytes();
     for address in 1..=490_000 {

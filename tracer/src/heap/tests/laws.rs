@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::SECOND;
 use crate::{
     cost::Cost,
+    estimate::Rate,
     event::{Event, Kind, Loss, ProcessId, StackKey, Stop, Via},
     heap::Heap,
     interval::{Interval, ProcessState, SiteId, SiteState, StackId},
@@ -168,7 +169,15 @@ fn run(steps: Vec<(usize, u64, Step)>) {
                 let via = if calloc { Via::Calloc } else { Via::Malloc };
                 model.alloc(address, size, (Kind::Heap, via, stack), time_ns);
                 let stack = StackKey(stack);
-                heap.apply(&Event::Alloc { process, time_ns, via, address, size_bytes: size, stack });
+                heap.apply(&Event::Alloc {
+                    process,
+                    time_ns,
+                    via,
+                    address,
+                    size_bytes: size,
+                    stack,
+                    rate: Rate::EXACT,
+                });
             }
             Step::Realloc { old, address, size, stack } => {
                 model.blocks.remove(&old);
@@ -184,6 +193,7 @@ fn run(steps: Vec<(usize, u64, Step)>) {
                     size_bytes: size,
                     stack: StackKey(stack),
                     started_ns: time_ns,
+                    rate: Rate::EXACT,
                 });
             }
             Step::Free { address } => {

@@ -4,6 +4,7 @@ use expect_test::expect;
 
 use super::{SECOND, apply, check, heap};
 use crate::{
+    estimate::Rate,
     event::{Event, Loss, ProcessId, StackKey, Stop, Via},
     interval::Losses,
     script,
@@ -115,6 +116,7 @@ fn numbers_that_are_used_once_do_not_pile_up() {
             address: number,
             size_bytes: 1,
             stack: StackKey(number),
+            rate: Rate::EXACT,
         });
     }
     apply(&mut heap, "alloc 10 0x3 1B #1\n alloc 10 0x4 1B #2");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::{
+    estimate::Rate,
     event::POOL_BLOCK,
     heap::{
         sites::{MAX_SITES, Slot},
@@ -27,7 +28,7 @@ fn block() -> impl Strategy<Value = Entry> {
     let births = prop_oneof![0..3_u32, Just(LAST_BIRTH)];
     let sites = prop_oneof![0..3_u32, Just(MAX_SITES as u32 - 1)];
     (sizes, sites, births, any::<bool>()).prop_map(|(size_bytes, site, birth, reused)| {
-        Entry::Block(Block { size_bytes, site: Slot(site), birth, reused })
+        Entry::Block(Block { size_bytes, site: Slot(site), birth, reused, rate: Rate::of_shift(birth % 16) })
     })
 }
 
@@ -55,7 +56,13 @@ fn side_by_side(count: u64) -> impl Iterator<Item = u64> {
 }
 
 fn small(address: u64) -> Entry {
-    Entry::Block(Block { size_bytes: address & 0xffff, site: Slot(1), birth: 2, reused: false })
+    Entry::Block(Block {
+        size_bytes: address & 0xffff,
+        site: Slot(1),
+        birth: 2,
+        reused: false,
+        rate: Rate::EXACT,
+    })
 }
 
 proptest! {

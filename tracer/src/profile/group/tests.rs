@@ -57,8 +57,8 @@ fn recording(who: &[Who], held: &[[i64; 6]]) -> Recording {
                 freed_blocks: allocated - live,
                 peak_bytes: *allocated,
                 reused_bytes: 0,
-                live_error_bytes: 0,
                 cohorts: vec![cohort],
+                ..SiteRow::default()
             });
             row.processes.push(ProcessSample { process: id, live_bytes: live, ..ProcessSample::default() });
         }
