@@ -121,8 +121,8 @@ pub(super) fn write_summary(
             writeln!(out, "\n```\n{}\n```", stacks.replace("```", "'''"))?;
         }
     }
-    let grade = case.whole.profile.grade;
-    writeln!(out, "\nTrust {grade}: {}.", grade.meaning())
+    let profile = &case.whole.profile;
+    writeln!(out, "\nTrust {}: {}.", profile.grade, profile.trust())
 }
 
 /// Text that means nothing to Markdown, also inside a table.

@@ -150,7 +150,7 @@ fn doubts(recording: &Recording, profile: &Profile, rules: &Rules) -> Vec<String
         doubts.push("no allocation was seen: the traced processes did not call the allocator".to_owned());
     } else if profile.grade > rules.min_trust {
         let (found, wanted) = (profile.grade, rules.min_trust);
-        doubts.push(format!("trust is {found} ({}); wanted at least {wanted}", found.meaning()));
+        doubts.push(format!("trust is {found} ({}); wanted at least {wanted}", profile.trust()));
     }
     if let Some(command) = command(recording)
         && command.ended.is_none()

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use super::Site;
+use super::{Profile, Site};
 use crate::event::Loss;
 
 /// From the best to the worst; a worse grade is greater.
@@ -68,6 +68,24 @@ impl Grade {
             Self::D => "some events were lost, under 0.1 % of all",
             Self::E => "events were lost, under 5 % of all",
             Self::F => "many events were lost, or all: do not rely on the numbers",
+        }
+    }
+}
+
+impl Profile {
+    /// The grade in words: where blocks were sampled no number is exact, and the grade is about what else may be wrong.
+    pub fn trust(&self) -> &'static str {
+        match (self.grade, self.sample_bytes()) {
+            (Grade::A, Some(_)) => {
+                "nothing was lost: estimates are as good as their errors say, and every stack is complete"
+            }
+            (Grade::B, Some(_)) => {
+                "estimates are as good as their errors say; stacks that end early hold under 1 % of the live bytes"
+            }
+            (Grade::C, Some(_)) => {
+                "estimates are as good as their errors say; stacks that end early hold 1 % of the live bytes or more"
+            }
+            (grade, _) => grade.meaning(),
         }
     }
 }

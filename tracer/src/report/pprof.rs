@@ -262,7 +262,7 @@ fn comments(profile: &Profile) -> Vec<String> {
     let header = &profile.header;
     let mut comments = vec![
         format!("alloctrace {} on {}, target {}", header.tool_version, header.host, header.target),
-        format!("trust {}: {}", profile.grade, profile.grade.meaning()),
+        format!("trust {}: {}", profile.grade, profile.trust()),
     ];
     let losses =
         Loss::ALL.into_iter().map(|it| (it.name(), profile.loss(it))).filter(|(_, count)| *count > 0);

@@ -116,7 +116,7 @@ fn json() {
         expect![[r#"
             {
             "schema":"alloctrace.report/1",
-            "capture":{"complete":true,"duration_s":4.0,"host":"box","interval_s":1.0,"kernel":"","path":"a.jsonl.zst","started":"2026-01-02T03:04:05Z","tool_version":""},
+            "capture":{"complete":true,"duration_s":4.0,"host":"box","interval_s":1.0,"kernel":"","path":"a.jsonl.zst","sample_bytes":0,"started":"2026-01-02T03:04:05Z","tool_version":""},
             "by":"process",
             "window":{"at_s":4.0,"from_s":0.0,"to_s":4.0},
             "processes":[
@@ -125,9 +125,9 @@ fn json() {
             "cgroups":[],
             "tiers":[],
             "loss":{"failed_probes":0,"failed_unmaps":0,"gone_stacks":0,"grade":"B","incomplete_stacks":0,"late_probes":0,"late_processes":0,"lost_events":0,"lost_frees":0,"lost_stacks":0,"malformed_records":0,"no_table_frames":0,"objects_full":0,"processes_full":0,"scratch_busy":0,"skipped_tables":0,"stale_calls":0,"threads_full":0,"truncated_stacks":1,"unfollowed_calls":0,"unknown_stacks":0,"unmapped_frames":0,"unnamed_modules":0,"unprobed_functions":0,"unreadable_results":0,"unreadable_stacks":0,"unsized_pages":0,"unsupported_frames":0},
-            "totals":{"allocated_blocks":1,"allocated_bytes":1000,"ended_blocks":0,"ended_bytes":0,"freed_blocks":0,"freed_bytes":0,"live_blocks":1,"live_bytes":1000,"live_error_blocks":0,"live_error_bytes":0,"resident_bytes":0,"resident_error_bytes":0,"resident_samples":0,"unknown_frees":5},
+            "totals":{"allocated_blocks":1,"allocated_bytes":1000,"ended_blocks":0,"ended_bytes":0,"freed_blocks":0,"freed_bytes":0,"live_blocks":1,"live_bytes":1000,"live_error_blocks":0,"live_error_bytes":0,"missed_site_bytes":0,"resident_bytes":0,"resident_error_bytes":0,"resident_samples":0,"sample_bytes":0,"unknown_frees":5,"unsampled_frees":0},
             "sites":[
-            {"id":1,"pid":7,"process":1,"merged_sites":1,"kind":"heap","via":"calloc","live_bytes":1000,"live_blocks":1,"live_error_bytes":0,"live_error_blocks":0,"allocated_bytes":1000,"allocated_blocks":1,"freed_bytes":0,"freed_blocks":0,"change_bytes":1000,"change_blocks":1,"peak_bytes":1000,"reused_bytes":0,"oldest_s":4.0,"growth_bytes_per_s":0.0,"verdict":"steady","stack_complete":true,"frames":[{"function":"cache","module":"/opt/app","build_id":"ab12","offset":4097,"file":null,"line":null,"inlined":false},{"function":"main","module":"/opt/app","build_id":"ab12","offset":8192,"file":null,"line":null,"inlined":false},{"function":null,"module":"/opt/app","build_id":"ab12","offset":12288,"file":null,"line":null,"inlined":false}]}],
+            {"id":1,"pid":7,"process":1,"merged_sites":1,"kind":"heap","via":"calloc","live_bytes":1000,"live_blocks":1,"live_error_bytes":0,"live_error_blocks":0,"live_low_bytes":1000,"live_high_bytes":1000,"sample_bytes":0,"allocated_error_bytes":0,"allocated_bytes":1000,"allocated_blocks":1,"freed_bytes":0,"freed_blocks":0,"change_bytes":1000,"change_blocks":1,"peak_bytes":1000,"reused_bytes":0,"oldest_s":4.0,"growth_bytes_per_s":0.0,"verdict":"steady","stack_complete":true,"frames":[{"function":"cache","module":"/opt/app","build_id":"ab12","offset":4097,"file":null,"line":null,"inlined":false},{"function":"main","module":"/opt/app","build_id":"ab12","offset":8192,"file":null,"line":null,"inlined":false},{"function":null,"module":"/opt/app","build_id":"ab12","offset":12288,"file":null,"line":null,"inlined":false}]}],
             "timeline":[
             {"live_blocks":3,"live_bytes":1100,"pid":7,"process":1,"rss_bytes":1048576,"t_s":1.0},
             {"live_blocks":5,"live_bytes":1200,"pid":7,"process":1,"rss_bytes":1048576,"t_s":2.0},

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     cost::Cost,
     event::Loss,
-    profile::{By, Frame, Profile, Site, trust::Grade},
+    profile::{By, Frame, Profile, Site, missed_bytes, trust::Grade},
 };
 
 /// Sites shown unless the user says otherwise.
@@ -131,7 +131,8 @@ fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
         let how = if profile.by == By::Process { "counted here" } else { "freed then, and not counted" };
         writeln!(out, "         {} were held by processes when they ended: {how}", cost(ended))?;
     }
-    let error: Cost = profile.sites.iter().filter(|it| !it.is_resident()).map(|it| it.live_error).sum();
+    estimated(profile, out)?;
+    let error: Cost = profile.sites.iter().filter(|it| !it.is_resident()).map(|it| it.births_error).sum();
     if error != Cost::default() {
         writeln!(
             out,
@@ -141,6 +142,25 @@ fn totals(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     mapped(sum("mmap", |it| it.live), out)
+}
+
+/// What is live is estimated.
+fn estimated(profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+    let Some(sample_bytes) = profile.sample_bytes() else { return Ok(()) };
+    let (range, error) = Profile::error_of(profile.sites.iter().filter(|it| &*it.kind == "heap"));
+    let live: i64 = profile.sites.iter().filter(|it| &*it.kind == "heap").map(|it| it.live.bytes).sum();
+    writeln!(
+        out,
+        "         {} in {} blocks: estimated, one byte in {} was sampled",
+        words::error(live, range, error.bytes),
+        units::count(error.blocks),
+        units::bytes(sample_bytes)
+    )?;
+    writeln!(
+        out,
+        "         each ± and each range holds the truth nineteen times of twenty; a site of less than {} may be missing",
+        units::bytes(missed_bytes(sample_bytes))
+    )
 }
 
 fn mapped(cost: Cost, out: &mut dyn Write) -> io::Result<()> {
@@ -153,7 +173,7 @@ fn mapped(cost: Cost, out: &mut dyn Write) -> io::Result<()> {
 /// The grade and every loss.
 pub(super) fn trust(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
     write!(out, "trust    ")?;
-    let judgement = format!("{}: {}", profile.grade, profile.grade.meaning());
+    let judgement = format!("{}: {}", profile.grade, profile.trust());
     if profile.grade > Grade::B {
         out.put(Look::Caution, judgement)?
     } else {
@@ -176,6 +196,12 @@ pub(super) fn trust(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
     if profile.unknown_frees() > 0 {
         let count = units::count(profile.unknown_frees() as i64);
         writeln!(out, "         {count} unknown frees: of blocks from before the tracing began")?;
+    }
+    if profile.unsampled_frees() > 0 {
+        let count = units::count(profile.unsampled_frees() as i64);
+        let older =
+            if profile.header.is_launch() { "" } else { ", or that are from before the tracing began" };
+        writeln!(out, "         {count} unsampled frees: of blocks that were not in the sample{older}")?;
     }
     Ok(())
 }
@@ -242,7 +268,7 @@ pub(super) fn site(
     };
     write!(out, "\n{place:>3}. {bytes}  {share:.1} %  {} {blocks}", units::count(cost.blocks))?;
     if site.live_error.bytes > 0 && cost == site.live {
-        write!(out, "  ± {}", units::bytes(site.live_error.bytes))?;
+        write!(out, "  {}", words::error(site.live.bytes, site.live_range, site.live_error.bytes))?;
     }
     write!(out, "  {}", units::rate(site.growth_bytes_per_s))?;
     if let Some(oldest_s) = site.oldest_s {

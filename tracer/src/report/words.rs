@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{escape::printable, units};
 use crate::{
     event::Loss,
-    profile::{Account, Frame, Outlook, Process, Profile, Site},
+    profile::{Account, Frame, Outlook, Process, Profile, Range, Site},
 };
 
 /// What a loss means for the reader.
@@ -42,6 +42,18 @@ pub fn explain(loss: Loss) -> &'static str {
         Loss::LateProcesses => "processes that were found only after they had begun",
         Loss::MalformedRecords => "records that made no sense",
         Loss::UnsizedPages => "samples of pages whose size the kernel did not tell, taken for small ones",
+    }
+}
+
+/// How far an estimate may be off: by as much on both sides, or from where to where.
+pub fn error(bytes: i64, range: Range, error_bytes: i64) -> String {
+    /// Sides that differ by less than this share are the same for the eye.
+    const ALIKE: f64 = 0.25;
+    let (less, more) = (bytes - range.low_bytes, range.high_bytes - bytes);
+    if (less - more).abs() as f64 <= ALIKE * less.max(more) as f64 {
+        format!("± {}", units::bytes(error_bytes))
+    } else {
+        format!("({} to {})", units::bytes(range.low_bytes), units::bytes(range.high_bytes))
     }
 }
 

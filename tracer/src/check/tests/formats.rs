@@ -160,6 +160,7 @@ fn as_json() {
                       "site": {
                         "allocated_blocks": 5,
                         "allocated_bytes": 500,
+                        "allocated_error_bytes": 0,
                         "change_blocks": 5,
                         "change_bytes": 500,
                         "frames": [
@@ -191,12 +192,15 @@ fn as_json() {
                         "live_bytes": 500,
                         "live_error_blocks": 0,
                         "live_error_bytes": 0,
+                        "live_high_bytes": 500,
+                        "live_low_bytes": 500,
                         "merged_sites": 1,
                         "oldest_s": 6.0,
                         "peak_bytes": 500,
                         "pid": 70,
                         "process": 0,
                         "reused_bytes": 0,
+                        "sample_bytes": 0,
                         "stack_complete": true,
                         "verdict": "growing: 100 % of its blocks are still live",
                         "via": "malloc"
@@ -230,6 +234,7 @@ fn as_json() {
                       "site": {
                         "allocated_blocks": 6,
                         "allocated_bytes": 600,
+                        "allocated_error_bytes": 0,
                         "change_blocks": 6,
                         "change_bytes": 600,
                         "frames": [
@@ -261,12 +266,15 @@ fn as_json() {
                         "live_bytes": 600,
                         "live_error_blocks": 0,
                         "live_error_bytes": 0,
+                        "live_high_bytes": 600,
+                        "live_low_bytes": 600,
                         "merged_sites": 1,
                         "oldest_s": 6.0,
                         "peak_bytes": 600,
                         "pid": 70,
                         "process": 0,
                         "reused_bytes": 0,
+                        "sample_bytes": 0,
                         "stack_complete": true,
                         "verdict": "growing: 100 % of its blocks are still live",
                         "via": "malloc"
@@ -283,6 +291,7 @@ fn as_json() {
                 "interval_s": 1.0,
                 "kernel": "",
                 "path": null,
+                "sample_bytes": 0,
                 "started": "2026-01-02T03:04:05Z",
                 "tool_version": ""
               },

@@ -164,7 +164,7 @@ fn process(process: &Process) -> Value {
 pub(super) fn trust(profile: &Profile) -> Value {
     json!({
         "grade": profile.grade.to_string(),
-        "meaning": profile.grade.meaning(),
+        "meaning": profile.trust(),
         "losses": losses(profile),
         "unknown_frees": profile.unknown_frees(),
     })
