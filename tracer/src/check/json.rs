@@ -48,6 +48,8 @@ fn finding(finding: &Finding, case: &Case, options: &Options) -> Value {
         "unit": if budget.is_rate() { "bytes/s" } else { "bytes" },
         "allowed": budget.allowed(),
         "measured": finding.measured,
+        "measured_low": finding.bounds.map(|it| it.low).or(finding.measured),
+        "measured_high": finding.bounds.map(|it| it.high).or(finding.measured),
         "detail": finding.detail,
         "sites": finding.sites.iter().take(options.top).map(|it| suspect(it, profile)).collect::<Vec<_>>(),
         "other_sites": finding.sites.len().saturating_sub(options.top),

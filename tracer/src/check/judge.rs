@@ -3,7 +3,7 @@
 use std::{collections::HashMap, ops::RangeInclusive};
 
 use super::{
-    Budget, Finding, Judgement, Suspect,
+    Bounds, Budget, Finding, Judgement, Suspect,
     rules::{Evidence, undecided},
     series::{Most, Series},
 };
@@ -16,12 +16,12 @@ use crate::{
 
 /// A recording on its way through the budgets. Interval numbers are places in [`Recording::times_s`].
 pub(super) struct Judging<'a> {
-    recording: &'a Recording,
+    pub(super) recording: &'a Recording,
     profile: &'a Profile,
     /// The state at the end of this interval is the first that is judged.
-    from: u32,
-    to: u32,
-    series: Series<'a>,
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) series: Series<'a>,
     /// The most that each site ever held, for the forks of its process.
     peaks: HashMap<Origin<'a>, i64>,
 }
@@ -77,10 +77,18 @@ impl<'a> Judging<'a> {
                 }
             },
         };
-        let is_breached = measured > budget.allowed();
-        let result = if is_breached { Judgement::Breached } else { Judgement::Kept };
-        let sites = if is_breached { sites } else { Vec::new() };
-        Finding { budget, result, measured: Some(measured), detail, sites }
+        let bounds = self.bounds(budget, measured);
+        let exactly = Bounds { low: measured, high: measured };
+        let result = bounds.unwrap_or(exactly).judge(budget.allowed());
+        let sites = if result == Judgement::Breached { sites } else { Vec::new() };
+        let detail = match bounds {
+            Some(Bounds { low, high }) => {
+                let [low, high] = [low, high].map(|it| budget.show(it));
+                format!("{detail}; estimated, between {low} and {high}")
+            }
+            None => detail,
+        };
+        Finding { budget, result, measured: Some(measured), bounds, detail, sites }
     }
 
     fn growth(&self) -> (f64, String, Vec<Suspect>) {
@@ -113,6 +121,11 @@ impl<'a> Judging<'a> {
         (measured, detail, growing.into_iter().filter(|it| rate(it) > allowed).collect())
     }
 
+    /// The place of the site that grows fastest to the end.
+    pub(super) fn fastest(&self) -> Option<usize> {
+        self.growing(Site::is_growing).first().map(|it| it.site)
+    }
+
     /// The fastest first; shares are of all growth.
     fn growing(&self, is_wanted: impl Fn(&Site) -> bool) -> Vec<Suspect> {
         let alive = |it: &(usize, &SiteHistory)| self.series.last_interval(it.1.process) == self.to;
@@ -143,31 +156,38 @@ impl<'a> Judging<'a> {
         suspects(costs)
     }
 
-    fn live_per_site(&self, allowed: f64) -> (f64, String, Vec<Suspect>) {
-        let peak = |(at, history): (usize, &SiteHistory)| {
+    /// When each site held most, the largest first.
+    pub(super) fn peaks_of_sites(&self) -> Vec<(usize, &'a SiteHistory, Most, Cost)> {
+        let peak = |(at, history): (usize, &'a SiteHistory)| {
             let later = history.points.iter().filter(|it| it.interval > self.from).copied();
             let points = std::iter::once(history.at(self.from)).chain(later);
             let mosts = points.map(|it| {
                 let (interval, live) = (it.interval, it.live());
                 (Most { process: history.process, interval, bytes: live.bytes }, live)
             });
-            mosts.max_by_key(|(it, _)| it.key()).map(|(most, live)| (at, most, live))
+            mosts.max_by_key(|(it, _)| it.key()).map(|(most, live)| (at, history, most, live))
         };
-        let mut peaks: Vec<(usize, Most, Cost)> = self.series.sites().filter_map(peak).collect();
-        peaks.sort_by_key(|(at, most, _)| (std::cmp::Reverse(most.key()), *at));
-        let Some((_, most, _)) = peaks.first() else {
+        let mut peaks: Vec<_> = self.series.sites().filter_map(peak).collect();
+        peaks.sort_by_key(|(at, _, most, _)| (std::cmp::Reverse(most.key()), *at));
+        peaks
+    }
+
+    fn live_per_site(&self, allowed: f64) -> (f64, String, Vec<Suspect>) {
+        let peaks = self.peaks_of_sites();
+        let Some((_, _, most, _)) = peaks.first() else {
             return (0.0, "nothing was live".to_owned(), Vec::new());
         };
         let (bytes, detail) = (most.bytes, self.place(most));
-        let over = peaks.iter().filter(|(_, it, _)| it.bytes as f64 > allowed);
-        let sites = over.map(|&(site, most, cost)| {
+        let over = peaks.iter().filter(|(_, _, it, _)| it.bytes as f64 > allowed);
+        let sites = over.map(|&(site, _, most, cost)| {
             let all: i64 = self.held(&most).iter().map(|it| it.cost.bytes).sum();
             Suspect { site, cost, share: cost.bytes as f64 / all.max(1) as f64 }
         });
         (bytes as f64, detail, sites.collect())
     }
 
-    fn leaked(&self) -> (f64, String, Vec<Suspect>) {
+    /// The process that left most behind.
+    pub(super) fn worst_leak(&self) -> Option<(i64, &'a ProcessRow, Vec<Suspect>)> {
         let recording = self.recording;
         let of = |process: &'a ProcessRow| {
             let sites = self.series.sites_of(process.id);
@@ -176,8 +196,11 @@ impl<'a> Judging<'a> {
             (sites.iter().map(|it| it.cost.bytes).sum::<i64>(), process, sites)
         };
         // The first of equal ones, hence the last of them in reverse.
-        let worst = recording.processes.values().rev().map(of).max_by_key(|(bytes, ..)| *bytes);
-        let Some((bytes, process, sites)) = worst else {
+        recording.processes.values().rev().map(of).max_by_key(|(bytes, ..)| *bytes)
+    }
+
+    fn leaked(&self) -> (f64, String, Vec<Suspect>) {
+        let Some((bytes, process, sites)) = self.worst_leak() else {
             return (0.0, "no process was traced".to_owned(), Vec::new());
         };
         let end = match &process.ended {

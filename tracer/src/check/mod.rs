@@ -4,6 +4,7 @@
 //! what is known and does not count. One format per file, as in `report`. Pure: a recording in, an [`Outcome`] out.
 
 mod budget;
+mod doubt;
 mod github;
 mod json;
 mod judge;
@@ -19,6 +20,7 @@ use std::io::{self, Write};
 
 pub use self::{
     budget::{Budget, Per, Rate},
+    doubt::Bounds,
     rules::{Case, Evidence, Rules, judge},
     suppression::{Suppression, Suppressions, SyntaxError},
 };
@@ -44,6 +46,8 @@ pub struct Finding {
     pub result: Judgement,
     /// Bytes, or bytes per second of a [`Budget`] of growth; `None` where nothing could be measured.
     pub measured: Option<f64>,
+    /// Where blocks were sampled: between what the truth lies. A budget inside of it is undecided.
+    pub bounds: Option<Bounds>,
     /// When, where, from what to what; or why nothing could be measured.
     pub detail: String,
     /// Of a breach: what to look at, the worst first.

@@ -118,7 +118,14 @@ pub fn judge(case: &Case, rules: &Rules) -> Outcome {
 }
 
 pub(super) fn undecided(budget: Budget, why: String) -> Finding {
-    Finding { budget, result: Judgement::Undecided, measured: None, detail: why, sites: Vec::new() }
+    Finding {
+        budget,
+        result: Judgement::Undecided,
+        measured: None,
+        bounds: None,
+        detail: why,
+        sites: Vec::new(),
+    }
 }
 
 fn used(suppressions: &Suppressions, profile: &Profile, suppressed: &[Option<usize>]) -> Vec<Suppressed> {

@@ -16,7 +16,7 @@ use crate::{
     capture::{self, Recording},
     event::Kind,
     profile::{By, Profile, Query, Sort, trust::Grade},
-    report::{self, Format, Options},
+    report::{self, Format, Options, words},
     symbol::LineTable,
 };
 
@@ -215,6 +215,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let is_known = |pid: &&u32| recording.processes.values().any(|it| it.pid == **pid);
     if let Some(pid) = args.pid.iter().find(|it| !is_known(it)) {
         return Err(Failure::target_gone(format!("{} holds no process with pid {pid}", options.path)));
+    }
+    if args.format() == Format::Folded
+        && let Some(sampled) = words::sampled(&profile)
+    {
+        // The lines have no place for it.
+        eprintln!("alloctrace: {sampled}");
     }
     output::fill(args.output.as_deref(), &[&args.capture], |out| {
         report::write(args.format(), &recording, &profile, &options, out)

@@ -130,6 +130,13 @@ impl Samples {
     }
 }
 
+/// What is live of sites whose counters stand so, if it is estimated as `live_bytes`.
+pub fn range_of(points: impl Iterator<Item = Point>, live_bytes: i64) -> Range {
+    let mut sum = Samples::default();
+    points.for_each(|it| sum.add(&Samples::of(&Point::default(), &it, 1.0)));
+    sum.range(live_bytes)
+}
+
 /// A site that was never sampled may hold so much, nineteen times of twenty: with a mean of three samples there is none once in
 /// twenty times (the rule of three).
 pub fn missed_bytes(rate_bytes: i64) -> i64 {

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{By, Frame, Group, Profile, Site};
+use super::{By, Frame, Group, Profile, Range, Site, bars::Samples};
 use crate::{cost::Cost, symbol::Places};
 
 /// What changed from `before` to `after`.
@@ -29,7 +29,8 @@ pub struct Pair {
     pub owner: Arc<str>,
     pub before: Side,
     pub after: Side,
-    /// It moves by as much within one recording, without growing.
+    /// It moves by as much within one recording, without growing; or where blocks were sampled, by no more than chance makes
+    /// of that.
     pub is_noise: bool,
 }
 
@@ -44,11 +45,21 @@ pub struct Side {
     pub growth_bytes_per_s: f64,
     pub is_growing: bool,
     swing_bytes: i64,
+    /// How much more or less may be live.
+    pub live_error_bytes: i64,
+    births_error_bytes: i64,
+    samples: Samples,
 }
 
 impl Pair {
     pub fn live_change(&self) -> Cost {
         self.after.live - self.before.live
+    }
+
+    /// How much larger or smaller the change may be: two recordings err independently of each other.
+    pub fn live_change_error_bytes(&self) -> i64 {
+        let [before, after] = [&self.before, &self.after].map(|it| it.live_error_bytes as f64);
+        before.hypot(after).ceil() as i64
     }
 
     pub fn allocated_change(&self) -> Cost {
@@ -126,8 +137,12 @@ impl Pair {
             None => before,
         };
         let is_growing = before.is_growing || after.is_growing;
-        let is_noise = !is_growing && (after.live.bytes - before.live.bytes).abs() <= swing_bytes;
-        Self { owner, before, after, is_noise }
+        let mut pair = Self { owner, before, after, is_noise: false };
+        let change_bytes = pair.live_change().bytes.abs();
+        let is_sampled = pair.before.is_sampled() || pair.after.is_sampled();
+        pair.is_noise = !is_growing && change_bytes <= swing_bytes
+            || is_sampled && change_bytes <= pair.live_change_error_bytes();
+        pair
     }
 }
 
@@ -140,6 +155,15 @@ impl Side {
         self.growth_bytes_per_s += site.growth_bytes_per_s;
         self.is_growing |= site.is_growing();
         self.swing_bytes += site.swing_bytes;
+        self.samples.add(&site.samples);
+        self.births_error_bytes += site.births_error.bytes;
+        let Range { low_bytes, high_bytes } = self.samples.range(self.live.bytes);
+        self.live_error_bytes =
+            self.births_error_bytes + (self.live.bytes - low_bytes).max(high_bytes - self.live.bytes);
+    }
+
+    fn is_sampled(&self) -> bool {
+        self.samples.is_by_bytes()
     }
 
     /// After `after_s` instead of `before_s`, if it goes on as it did.

@@ -23,7 +23,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 pub(crate) use self::difference::source_name;
 pub use self::{
-    bars::{Range, missed_bytes},
+    bars::{Range, missed_bytes, range_of},
     difference::{Difference, Pair, Side},
     group::{By, Group, command},
     history::{Birth, Held},

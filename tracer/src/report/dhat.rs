@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::{
     Options,
     level::{self, Level, printable, shown},
+    words,
 };
 use crate::profile::{Frame, Group, Profile, Site};
 
@@ -82,6 +83,9 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     }
     let first = profile.processes.first().map(|it| &it.row);
     let command = first.map(|it| it.command.as_str()).filter(|it| !it.is_empty());
+    let mut command = command.unwrap_or(&profile.header.target).to_owned();
+    // There is no other place for it that the viewer shows.
+    command.extend(words::sampled(profile).map(|it| format!(" ({it})")));
     let file = File {
         dhat_file_version: 2,
         mode: "alloctrace",
@@ -91,7 +95,7 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
         tu: "µs",
         mtu: "s",
         tuth: micros(profile.header.interval_s),
-        cmd: &printable(command.unwrap_or(&profile.header.target)),
+        cmd: &printable(&command),
         pid: first.map_or(0, |it| it.pid),
         te: micros(profile.to_s).max(1),
         tg: micros(profile.peak_s),

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::{Options, flamegraph, folded, html, json::FrameJson, paper::Paper, units};
+use super::{Options, flamegraph, folded, html, json::FrameJson, paper::Paper, units, words};
 use crate::profile::{By, Difference, Pair, Profile, Side};
 
 /// Pairs that text shows unless the user says otherwise.
@@ -44,11 +44,17 @@ pub fn write_text(
     let (before, after) = difference.totals();
     writeln!(
         out,
-        "live     {} -> {}   ({})",
+        "live     {} -> {}   ({}{})",
         units::bytes(before.bytes),
         units::bytes(after.bytes),
-        units::change(after.bytes - before.bytes)
+        units::change(after.bytes - before.bytes),
+        error(error_bytes(difference))
     )?;
+    for (what, profile) in [("before", &difference.before), ("after", &difference.after)] {
+        if let Some(sampled) = words::sampled(profile) {
+            writeln!(out, "         {what}: {sampled}")?;
+        }
+    }
     let (noise, changed): (Vec<&Pair>, Vec<&Pair>) =
         difference.pairs.iter().partition(|it| it.is_noise || it.live_change().bytes == 0);
     let top = options.top.unwrap_or(TOP);
@@ -67,6 +73,16 @@ pub fn write_text(
         }
     }
     Ok(())
+}
+
+/// Of the change of all that is live.
+fn error_bytes(difference: &Difference) -> i64 {
+    let [before, after] = [&difference.before, &difference.after].map(|it| it.live_error().bytes as f64);
+    before.hypot(after).ceil() as i64
+}
+
+fn error(error_bytes: i64) -> String {
+    if error_bytes == 0 { String::new() } else { format!(" ± {}", units::bytes(error_bytes)) }
 }
 
 /// Durations that differ by less are the same for the eye.
@@ -97,8 +113,9 @@ fn pair(difference: &Difference, place: usize, pair: &Pair, out: &mut dyn Write)
     let change = pair.live_change();
     writeln!(
         out,
-        "\n{place:>3}. {}   {} -> {}   {} -> {} blocks   {} -> {}",
+        "\n{place:>3}. {}{}   {} -> {}   {} -> {} blocks   {} -> {}",
         units::change(change.bytes),
+        error(pair.live_change_error_bytes()),
         units::bytes(pair.before.live.bytes),
         units::bytes(pair.after.live.bytes),
         units::count(pair.before.live.blocks),
@@ -178,6 +195,7 @@ pub fn write_json(
             "after_live_blocks": after.blocks,
             "change_live_bytes": change.bytes,
             "change_live_blocks": change.blocks,
+            "change_live_error_bytes": error_bytes(difference),
         },
         "sites": difference.pairs.iter().take(top).map(|it| pair_json(difference, it)).collect::<Vec<_>>(),
     });
@@ -193,6 +211,7 @@ fn recording_json(path: &str, profile: &Profile) -> Value {
         "from_s": profile.from_s,
         "to_s": profile.to_s,
         "complete": profile.complete,
+        "sample_bytes": profile.sample_bytes().unwrap_or(0),
         "grade": profile.grade.to_string(),
     })
 }
@@ -202,6 +221,7 @@ fn pair_json(difference: &Difference, pair: &Pair) -> Value {
         json!({
             "live_bytes": it.live.bytes,
             "live_blocks": it.live.blocks,
+            "live_error_bytes": it.live_error_bytes,
             "allocated_bytes": it.allocated.bytes,
             "allocated_blocks": it.allocated.blocks,
             "freed_bytes": it.freed.bytes,
@@ -224,6 +244,7 @@ fn pair_json(difference: &Difference, pair: &Pair) -> Value {
         "change": {
             "live_bytes": live.bytes,
             "live_blocks": live.blocks,
+            "live_error_bytes": pair.live_change_error_bytes(),
             "allocated_bytes": allocated.bytes,
             "allocated_blocks": allocated.blocks,
             "freed_bytes": freed.bytes,

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Options,
     level::{Level, Levels, printable, shown},
+    words,
 };
 use crate::profile::{self, By, Group, Moment, Process, Profile, Site};
 
@@ -189,6 +190,9 @@ impl<'a> Builder<'a> {
     fn add_marks(&mut self) {
         let profile = self.profile;
         let first = profile.groups().iter().find_map(|it| self.threads.get(&*it.name).copied());
+        if let (Some(thread), Some(text)) = (first, words::sampled(profile)) {
+            self.add_note(thread, profile.from_s, "estimates", &text);
+        }
         for (number, mark) in (1..).zip(&profile.marks) {
             if let Some(thread) = first {
                 self.add_note(thread, mark.t_s, "mark", &format!("{number} {}", mark.label));

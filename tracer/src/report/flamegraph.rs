@@ -10,7 +10,7 @@ use inferno::flamegraph::{
 use super::{
     Options, folded,
     level::{Level, printable},
-    units,
+    units, words,
 };
 use crate::profile::{Difference, Profile};
 
@@ -110,6 +110,9 @@ fn subtitle(profile: &Profile, left_out: usize) -> String {
         text.push_str(&format!("; allocated from {from} to {to}, live at {}", units::seconds(profile.at_s)));
     }
     text.push_str(&format!("; trust {}", profile.grade));
+    if let Some(sampled) = words::sampled(profile) {
+        text.push_str(&format!("; {sampled}"));
+    }
     if left_out > 0 {
         text.push_str(&format!("; without {} stacks that hold nothing", units::count(left_out as i64)));
     }

@@ -19,6 +19,7 @@ use self::proto::{Function, Label, Line, Location, Mapping, Sample, ValueType};
 use super::{
     Options,
     level::{self, Level, printable, shown},
+    words,
 };
 use crate::{
     event::Loss,
@@ -267,6 +268,7 @@ fn comments(profile: &Profile) -> Vec<String> {
     let losses =
         Loss::ALL.into_iter().map(|it| (it.name(), profile.loss(it))).filter(|(_, count)| *count > 0);
     comments.extend(losses.map(|(name, count)| format!("{name}: {count}")));
+    comments.extend(words::sampled(profile));
     if profile.unknown_frees() > 0 {
         comments.push(format!("unknown_frees: {}", profile.unknown_frees()));
     }

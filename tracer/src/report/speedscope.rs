@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{
     Options,
     level::{Levels, printable, shown},
+    words,
 };
 use crate::profile::{Profile, Site};
 
@@ -72,7 +73,7 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     let frames = levels.all().iter().map(|it| Frame { name: it.name(), file: it.file() }).collect();
     let file = File {
         schema: "https://www.speedscope.app/file-format-schema.json",
-        name: format!("{} ({})", printable(&profile.header.target), printable(&profile.header.started)),
+        name: name(profile),
         exporter: format!("alloctrace {}", env!("CARGO_PKG_VERSION")),
         active_profile_index: 0,
         shared: Shared { frames },
@@ -80,6 +81,13 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     };
     serde_json::to_writer(&mut *out, &file)?;
     writeln!(out)
+}
+
+/// The only text of a file.
+fn name(profile: &Profile) -> String {
+    let [target, started] = [&profile.header.target, &profile.header.started].map(|it| printable(it));
+    let sampled = words::sampled(profile).map(|it| format!("; {it}")).unwrap_or_default();
+    format!("{target} ({started}{sampled})")
 }
 
 /// Weights below zero have no width: what was freed in this span of time and allocated before it is left out.

@@ -57,6 +57,20 @@ pub fn error(bytes: i64, range: Range, error_bytes: i64) -> String {
     }
 }
 
+/// What a file says that can show no error beside a figure, if blocks were sampled.
+pub fn sampled(profile: &Profile) -> Option<String> {
+    let sample_bytes = profile.sample_bytes()?;
+    let heap = || profile.sites.iter().filter(|it| &*it.kind == "heap");
+    let (range, error) = Profile::error_of(heap());
+    let live: i64 = heap().map(|it| it.live.bytes).sum();
+    Some(format!(
+        "estimates: one byte in {} was sampled, and the live heap is {} {}",
+        units::bytes(sample_bytes),
+        units::bytes(live),
+        self::error(live, range, error.bytes)
+    ))
+}
+
 /// How a process ended, if it has.
 pub fn ended(process: &Process) -> Option<String> {
     let ended = process.row.ended.as_ref()?;
