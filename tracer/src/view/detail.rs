@@ -22,6 +22,7 @@ use crate::{
     report::{
         escape::printable,
         units::{bytes, count, rate},
+        words,
     },
     symbol::Places,
 };
@@ -60,8 +61,9 @@ impl Detail {
                 site.verdict
             ),
             format!(
-                "live {}   {share:.1}%   growth {}{oldest}",
+                "live {}{}   {share:.1}%   growth {}{oldest}",
                 cost(site.live),
+                error(site),
                 rate(site.growth_bytes_per_s)
             ),
             format!(
@@ -138,4 +140,12 @@ fn place(frame: &Frame) -> String {
         Some(line) => format!(" ({name}:{line})"),
         None => format!(" ({name})"),
     }
+}
+
+/// Of what is known by samples.
+fn error(site: &Site) -> String {
+    if site.live_error == Cost::default() {
+        return String::new();
+    }
+    format!(" {}", words::error(site.live.bytes, site.live_range, site.live_error.bytes))
 }

@@ -128,8 +128,11 @@ pub(super) fn ending(picture: &Picture) -> Option<String> {
 pub(super) fn summary(view: &View) -> (String, String) {
     let picture = &view.picture;
     let rss = picture.rss_bytes.map_or_else(String::new, |it| format!("   RSS {}", bytes(it as i64)));
+    let sampled = picture.sample_bytes.map_or_else(String::new, |it| {
+        format!(" ± {} (one byte in {} sampled)", bytes(picture.live_error_bytes), bytes(it))
+    });
     let numbers = format!(
-        "live {} in {} blocks{rss}   {} events/s",
+        "live {}{sampled} in {} blocks{rss}   {} events/s",
         bytes(picture.live.bytes),
         count(picture.live.blocks),
         count(view.events_per_s.round() as i64)

@@ -22,6 +22,10 @@ pub(super) struct Picture {
     /// Allocations and frees since the tracing began.
     pub(super) events: u64,
     pub(super) grade: Grade,
+    /// Of so many bytes one is sampled; `None` if every block is seen.
+    pub(super) sample_bytes: Option<i64>,
+    /// Of the live heap.
+    pub(super) live_error_bytes: i64,
     pub(super) losses: Vec<(Loss, u64)>,
     pub(super) processes: Vec<Process>,
     /// In the window.
@@ -67,6 +71,7 @@ impl Picture {
         let all = Profile::new(recording, &overlapping, 0);
         let from_s = span_s.map(|it| all.at_s - it).filter(|it| *it > 0.0);
         let windowed = from_s.map(|_| Profile::new(recording, &Query { from_s, ..overlapping.clone() }, 0));
+        let sample_bytes = all.sample_bytes();
         let curve = curve(&windowed.as_ref().unwrap_or(&all).timeline);
         let mut sites = all.sites;
         if let Some(windowed) = &windowed {
@@ -84,6 +89,8 @@ impl Picture {
         sites.shrink_to_fit();
         let unknown_frees: u64 = all.processes.iter().map(|it| it.unknown_frees).sum();
         let living = || all.processes.iter().filter(|it| it.row.ended.is_none());
+        let heap = sites.iter().filter(|it| &*it.kind == "heap");
+        let live_error_bytes = sample_bytes.map_or(0, |_| Profile::error_of(heap).1.bytes);
         Self {
             at_s: all.at_s,
             from_s: windowed.map_or(0.0, |it| it.from_s),
@@ -91,6 +98,8 @@ impl Picture {
             rss_bytes: living().filter_map(|it| it.rss_last_bytes).reduce(|a, b| a + b),
             events: events as u64 + unknown_frees,
             grade: all.grade,
+            sample_bytes,
+            live_error_bytes,
             losses: Loss::ALL
                 .into_iter()
                 .filter_map(|it| Some((it, *all.losses.get(it.name())?)).filter(|(_, count)| *count > 0))

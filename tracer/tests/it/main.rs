@@ -27,6 +27,7 @@ mod postgres;
 mod program;
 mod redis_memory;
 mod report;
+mod sampled;
 mod selection;
 mod shares;
 mod synthetic;

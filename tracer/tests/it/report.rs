@@ -59,6 +59,9 @@ pub(crate) struct Totals {
     pub(crate) freed_bytes: i64,
     pub(crate) freed_blocks: i64,
     pub(crate) unknown_frees: i64,
+    pub(crate) unsampled_frees: i64,
+    pub(crate) sample_bytes: i64,
+    pub(crate) missed_site_bytes: i64,
     /// Of processes that had ended, and so not live of several that are looked at as one.
     pub(crate) ended_bytes: i64,
 }
@@ -76,6 +79,8 @@ pub(crate) struct Site {
     pub(crate) freed_bytes: i64,
     pub(crate) freed_blocks: i64,
     pub(crate) live_error_bytes: i64,
+    pub(crate) live_low_bytes: i64,
+    pub(crate) live_high_bytes: i64,
     pub(crate) change_bytes: i64,
     pub(crate) growth_bytes_per_s: f64,
     pub(crate) verdict: String,

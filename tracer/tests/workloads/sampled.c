@@ -91,6 +91,7 @@ int main(void) {
     for (uintptr_t it = 0; it < 2; it++)
         if (pthread_create(&threads[it], NULL, work, (void *)(it + 1)) != 0) _exit(5);
     for (int it = 0; it < 2; it++) pthread_join(threads[it], NULL);
+    say("covers work\n");
     finish();
     return 0;
 }

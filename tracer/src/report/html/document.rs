@@ -22,7 +22,7 @@ use super::{
 use crate::{
     capture::Recording,
     event::Loss,
-    profile::{Frame, Group, Process, Profile, Site, Verdict, command},
+    profile::{Frame, Group, Process, Profile, Range, Site, Verdict, command},
     report::{Options, units, words},
 };
 
@@ -53,6 +53,11 @@ struct Sites {
     stop: Vec<u32>,
     peak_bytes: Vec<i64>,
     oldest_s: Vec<Option<f64>>,
+    /// Where blocks were sampled: between what the live bytes of the report lie.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    live_low_bytes: Vec<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    live_high_bytes: Vec<i64>,
     verdict: Vec<u32>,
     verdict_class: Vec<u32>,
     /// How many of the points are its own.
@@ -166,6 +171,8 @@ pub(super) fn trust(profile: &Profile) -> Value {
         "grade": profile.grade.to_string(),
         "meaning": profile.trust(),
         "losses": losses(profile),
+        "sampled": words::sampled(profile),
+        "unsampled_frees": profile.unsampled_frees(),
         "unknown_frees": profile.unknown_frees(),
     })
 }
@@ -194,7 +201,9 @@ fn tables(recording: &Recording, profile: &Profile, histories: &Histories, top: 
     let frames: Vec<u32> = profile.stacks.frames().iter().map(|it| stacks.frame(it, &mut strings)).collect();
     let beginnings = Beginnings::new(&mut stacks, &mut strings);
     let (shown, others) = shown_and_others(profile, top);
+    let is_sampled = profile.sample_bytes().is_some();
     for site in shown {
+        sites.add_range(site.live_range, is_sampled);
         let stack = site.frames.iter().rev().map(|it| frames[it.0 as usize]);
         sites.add(site, 1, &mut strings);
         sites.node.push(stacks.node(beginnings.of(site).into_iter().chain(stack)));
@@ -202,6 +211,7 @@ fn tables(recording: &Recording, profile: &Profile, histories: &Histories, top: 
     }
     for alike in groups(&others) {
         let Some(first) = alike.first() else { continue };
+        sites.add_range(Profile::error_of(alike.iter().copied()).0, is_sampled);
         sites.add(first, alike.len(), &mut strings);
         let frame = stacks.frame(&more(alike.len()), &mut strings);
         sites.node.push(stacks.node([frame].into_iter()));
@@ -267,6 +277,13 @@ fn groups<'a>(sites: &[&'a Site]) -> Vec<Vec<&'a Site>> {
 }
 
 impl Sites {
+    fn add_range(&mut self, range: Range, is_sampled: bool) {
+        if is_sampled {
+            self.live_low_bytes.push(range.low_bytes);
+            self.live_high_bytes.push(range.high_bytes);
+        }
+    }
+
     fn add(&mut self, site: &Site, count: usize, strings: &mut Strings) {
         let own = count == 1;
         self.id.push(site.id);

@@ -54,6 +54,8 @@ class Detail {
       ["Allocated", `${bytes(model.allocated[site])} in ${plural(model.allocatedBlocks[site], "block")}`],
       ["Freed", `${bytes(model.freed[site])} in ${plural(model.freedBlocks[site], "block")}`],
     ];
+    const low = sites.live_low_bytes?.[site];
+    if (low !== undefined) facts.splice(1, 0, ["Estimated", `${bytes(low)} to ${bytes(sites.live_high_bytes[site])} at the end of the recording, nineteen times of twenty`]);
     const merged = sites.merged?.[site] ?? 1;
     // Together they are known at the ends of intervals only.
     if (sites.count[site] === 1) facts.push(["Peak", `${merged > 1 ? "at least " : ""}${bytes(sites.peak_bytes[site])}`]);

@@ -108,6 +108,10 @@ function facts(model) {
 /** What was lost, and what is not known. */
 function lossesOf(trust) {
   const losses = trust.losses.map((it) => element("li", {}, element("b", {}, `${count(it.count)} ${it.name}`), `: ${it.meaning}`));
+  if (trust.sampled) losses.push(element("li", {}, element("b", {}, "Estimates"), trust.sampled.slice("estimates".length)));
+  if (trust.unsampled_frees > 0) {
+    losses.push(element("li", {}, element("b", {}, plural(trust.unsampled_frees, "unsampled free")), ": of blocks that were not in the sample, or from before the tracing began"));
+  }
   if (trust.unknown_frees > 0) {
     losses.push(element("li", {}, element("b", {}, plural(trust.unknown_frees, "unknown free")), ": of blocks from before the tracing began"));
   }

@@ -97,6 +97,7 @@ function siteColumns(model) {
   return [
     { key: "trend", title: "Trend", hint: "live bytes over the window", px: 78, fill: (site, cell) => cell.append(sparkline(model, site)) },
     { key: "live", title: "Live", hint: "live at the end of the window", px: 78, of: column("live"), form: bytes },
+    ...(sites.live_low_bytes ? [errorColumn(model)] : []),
     { key: "growth", title: "Growth", hint: "live at the end of the window less live at its beginning", px: 88, of: column("growth"), form: difference, fill: grows },
     { key: "rate", title: "Rate", hint: "growth per second of the window", px: 92, of: inRate, form: rate },
     { key: "allocated", title: "Allocated", hint: "in the window", px: 78, of: column("allocated"), form: bytes },
@@ -106,6 +107,16 @@ function siteColumns(model) {
     verdictColumn(model, "over the whole recording", 86, ["freed", "short", "steady", "turnover", "replacing", "growing"]),
     ...(model.data.groups.length > 1 ? [processColumn(model)] : []),
   ];
+}
+
+/** Of what was live at the end of the recording. */
+function errorColumn(model) {
+  const { live_low_bytes: low, live_high_bytes: high } = model.data.sites;
+  const error = (site) => (high[site] - low[site]) / 2;
+  const fill = (site, cell) => {
+    cell.title = `${bytes(low[site])} to ${bytes(high[site])}`;
+  };
+  return { key: "error", title: "±", hint: "live bytes are estimated from samples: at the end of the recording they were within this range, nineteen times of twenty", px: 78, of: error, form: (it) => `± ${bytes(it)}`, fill };
 }
 
 function processColumn(model) {
