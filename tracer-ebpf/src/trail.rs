@@ -27,8 +27,9 @@ const _: () = assert!(CAPACITY.is_power_of_two());
 /// Calls of [`Trail::advance`] that are enough for any walk: each frame is stepped over once, and moved or checked once.
 pub const MAX_STEPS: u32 = 3 * CAPACITY as u32;
 
-/// Frames that are checked, or left behind, in one call.
-const AT_ONCE: usize = 4;
+/// Frames that are left behind in one call, and frames that are checked.
+const LEFT_AT_ONCE: usize = 4;
+const CHECKED_AT_ONCE: usize = 16;
 
 /// A frame of the last walk.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +63,44 @@ const CHECKS_FP: u64 = 64;
 /// User space has the stack whose innermost frame this is.
 const SENT: u64 = 128;
 
+/// What was read on the way out of a frame: the return address, and below of it the caller's frame pointer, if the walk makes
+/// use of that. All is zero if it was something else.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Read {
+    /// Of the lower word.
+    at: u64,
+    fp: u64,
+    /// 0: any frame pointer will do.
+    fp_mask: u64,
+    ip: u64,
+}
+
+/// A copy of a part of the stack.
+pub struct Window<'a> {
+    pub words: &'a [u64; WINDOW_WORDS],
+    /// A multiple of 8.
+    pub start: u64,
+    /// Likewise; not more than there are words.
+    pub bytes: u64,
+}
+
+pub const WINDOW_WORDS: usize = 256;
+
+impl Window<'_> {
+    #[inline(always)]
+    pub fn word(&self, address: u64) -> Option<u64> {
+        let at = address.wrapping_sub(self.start);
+        if at & 7 == 0 && at < self.bytes { Some(self.at(at)) } else { None }
+    }
+
+    /// Cut to fit, so that it is always inside.
+    #[inline(always)]
+    fn at(&self, at: u64) -> u64 {
+        self.words[(at >> 3) as usize % WINDOW_WORDS]
+    }
+}
+
 /// What is known of the code at an address.
 pub struct Place {
     pub frame: u64,
@@ -76,6 +115,8 @@ pub struct Trail {
     /// From 1 to `top` the frames of the last walk, outermost first. What a walk in progress finds new lies at the other end,
     /// innermost last.
     known: [Known; CAPACITY],
+    /// The same of each as is cheap to check.
+    reads: [Read; CAPACITY],
     top: u32,
     /// The frame that the walk may meet next, as a position in `known`; 0: none.
     level: u32,
@@ -132,8 +173,7 @@ impl Trail {
     pub fn next_read(&self) -> u64 {
         let here = self.known(self.level);
         match self.state {
-            CHECKING if here.flags & CHECKS_FP != 0 => here.fp_at.min(here.ip_at),
-            CHECKING if here.ip_at != 0 => here.ip_at,
+            CHECKING if here.ip_at != 0 => here.ip_at.wrapping_sub(8),
             _ => self.sp,
         }
     }
@@ -154,17 +194,17 @@ impl Trail {
         (CAPACITY as u32 - 1).wrapping_sub(self.fresh)
     }
 
-    /// Goes on for a little; false when the walk has ended. `lookup` fails only if the answer is still to come. `near` reads
-    /// words that lie close to [`Trail::next_read`], and no others.
+    /// Goes on for a little; false when the walk has ended. `lookup` fails only if the answer is still to come. `window` is
+    /// best where [`Trail::next_read`] is; `word` reads any.
     #[inline(always)]
     pub fn advance(
         &mut self,
         lookup: impl FnMut(Regs) -> Result<Place, Stop>,
         word: impl FnMut(u64) -> Option<u64>,
-        near: impl Fn(u64) -> Option<u64>,
+        window: &Window<'_>,
     ) -> bool {
         match self.state {
-            CHECKING => self.check(near),
+            CHECKING => self.check(word, window),
             MOVING => self.shift(word),
             _ => self.walk(lookup, word),
         }
@@ -177,7 +217,7 @@ impl Trail {
         mut lookup: impl FnMut(Regs) -> Result<Place, Stop>,
         word: impl FnMut(u64) -> Option<u64>,
     ) -> bool {
-        for _ in 0..AT_ONCE {
+        for _ in 0..LEFT_AT_ONCE {
             if self.level == 0 || self.known(self.level).sp >= self.sp {
                 break;
             }
@@ -229,27 +269,47 @@ impl Trail {
 
     /// Some of the frames that were met: is what was read the same?
     #[inline(always)]
-    fn check(&mut self, near: impl Fn(u64) -> Option<u64>) -> bool {
-        for done in 0..AT_ONCE {
-            let here = self.known(self.level);
-            let caller = self.known(self.level.wrapping_sub(1));
-            let ip = if here.ip_at == 0 { Some(0) } else { near(here.ip_at) };
-            let fp = if here.flags & CHECKS_FP == 0 { Some(caller.fp) } else { near(here.fp_at) };
-            if (ip.is_none() || fp.is_none()) && done != 0 {
-                // Next time it is what is near.
-                return true;
+    fn check(&mut self, word: impl FnMut(u64) -> Option<u64>, window: &Window<'_>) -> bool {
+        for done in 0..CHECKED_AT_ONCE {
+            let Read { at, fp, fp_mask, ip } = self.reads[self.level as usize % CAPACITY];
+            let at = at.wrapping_sub(window.start);
+            if at.wrapping_add(8) >= window.bytes {
+                // Next time the window is where this is.
+                return if done == 0 { self.check_one(word) } else { true };
             }
-            if here.flags & OPAQUE != 0 || ip != Some(caller.ip) || fp != Some(caller.fp) {
+            if window.at(at.wrapping_add(8)) != ip || window.at(at) & fp_mask != fp {
                 self.state = MOVING;
                 return true;
             }
-            self.level = self.level.wrapping_sub(1);
-            if self.level == 0 {
-                self.state = JOINED;
+            if !self.pass() {
                 return false;
             }
         }
         true
+    }
+
+    #[inline(always)]
+    fn check_one(&mut self, mut word: impl FnMut(u64) -> Option<u64>) -> bool {
+        let here = self.known(self.level);
+        let caller = self.known(self.level.wrapping_sub(1));
+        let is_same = here.flags & OPAQUE == 0
+            && (here.ip_at == 0 || word(here.ip_at) == Some(caller.ip))
+            && (here.flags & CHECKS_FP == 0 || word(here.fp_at) == Some(caller.fp));
+        if is_same {
+            return self.pass();
+        }
+        self.state = MOVING;
+        true
+    }
+
+    /// The frame at `level` is as it was; false if it is the outermost.
+    #[inline(always)]
+    fn pass(&mut self) -> bool {
+        self.level = self.level.wrapping_sub(1);
+        if self.level == 0 {
+            self.state = JOINED;
+        }
+        self.level != 0
     }
 
     /// The frame at `level` is right and its caller is another: what was met inside of it joins the new frames.
@@ -313,9 +373,20 @@ impl Trail {
             it.flags |= CHECKS_FP;
         }
         it.hash = mix(outer.hash, it.frame ^ owner(it.frame));
+        let is_cheap = it.flags & OPAQUE == 0
+            && it.ip_at != 0
+            && it.ip_at & 7 == 0
+            && (it.flags & CHECKS_FP == 0 || it.fp_at == it.ip_at.wrapping_sub(8));
+        let read = if is_cheap {
+            let fp_mask = if it.flags & CHECKS_FP == 0 { 0 } else { u64::MAX };
+            Read { at: it.ip_at.wrapping_sub(8), fp: outer.fp & fp_mask, fp_mask, ip: outer.ip }
+        } else {
+            Read::default()
+        };
         self.top += 1;
         self.fresh -= 1;
         self.set(self.top, it);
+        self.reads[self.top as usize % CAPACITY] = read;
     }
 
     /// Identifies the frames of the last walk and the reason for its end.

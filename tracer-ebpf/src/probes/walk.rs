@@ -12,7 +12,7 @@ use tracer_ebpf::{
     loss::Loss,
     mapping::{Mapped, TABLE_NONE, TABLE_PENDING},
     record::{self, Kind, MAX_FRAMES, RAW_WINDOW_BYTES, RawStack, Stack, mix},
-    trail::{self, Place, Trail},
+    trail::{self, Place, Trail, WINDOW_WORDS, Window},
     unwind::{BLOCK_SHIFT, CFA_FRAME, Regs, Rule, Stop, find_row, rule_of},
 };
 
@@ -28,7 +28,7 @@ use crate::{
 const TRIES: u32 = 4;
 
 /// Bytes that are copied at a time, unless the last walk needed fewer.
-const WINDOW_BYTES: u64 = 2048;
+const WINDOW_BYTES: u64 = WINDOW_WORDS as u64 * 8;
 
 const PAGE_BYTES: u64 = 4096;
 
@@ -45,7 +45,7 @@ pub(crate) struct Scratch {
     pub(crate) process: u32,
     pub(crate) generation: u32,
     pad: u32,
-    window_base: u64,
+    window_start: u64,
     window_bytes: u64,
     /// Where the frame before was found; most callers lie in the same object. It and the next hold as
     /// long as process and generation do, over many walks.
@@ -138,7 +138,9 @@ fn begin(scratch: &mut Scratch, (process, tid): (u32, u32), from: From) {
     let known_bytes = scratch.trail.extent_bytes(regs.sp);
     move_window(scratch, regs.sp, known_bytes);
     // Address 0 is code of no process, so a stack that cannot be read has one frame that says so.
-    let word = |address| read(scratch, address).unwrap_or(0);
+    let window = window(&scratch.record, scratch.window_start, scratch.window_bytes);
+    let near = |address| window.as_ref().and_then(|it| it.word(address));
+    let word = |address| near(address).or_else(|| user::word(address)).unwrap_or(0);
     let start = match from {
         From::Here(regs) => Regs { ip: regs.ip, sp: regs.sp, fp: regs.fp, exact: true },
         From::Caller(regs, frame) => Regs {
@@ -164,26 +166,17 @@ fn move_window(scratch: &mut Scratch, address: u64, wanted_bytes: u64) {
 /// Copies `bytes` of the stack; false if one of them is not there.
 #[inline(always)]
 fn copy_window(scratch: &mut Scratch, address: u64, bytes: u32) -> bool {
-    scratch.window_base = address;
+    scratch.window_start = address;
     let copied = user::copy(scratch.record.window.as_mut_ptr(), bytes, address);
-    scratch.window_bytes = if copied { bytes as u64 } else { 0 };
+    // A stack that is not aligned is read word by word.
+    scratch.window_bytes = if copied && address & 7 == 0 { bytes as u64 & !7 } else { 0 };
     copied
 }
 
-/// A word of the stack.
+/// What was copied.
 #[inline(always)]
-fn read(scratch: &Scratch, address: u64) -> Option<u64> {
-    near(&scratch.record.window, scratch.window_base, scratch.window_bytes, address)
-        .or_else(|| user::word(address))
-}
-
-/// A word of the copy.
-#[inline(always)]
-fn near(window: &[u64; RAW_WINDOW_BYTES / 8], base: u64, bytes: u64, address: u64) -> Option<u64> {
-    let at = address.wrapping_sub(base);
-    let is_inside = at & 7 == 0 && at.wrapping_add(8) <= bytes;
-    // A walk copies no more than this, and the verifier sees a mask.
-    is_inside.then(|| window[(at >> 3) as usize % (WINDOW_BYTES / 8) as usize])
+fn window(record: &RawStack, start: u64, bytes: u64) -> Option<Window<'_>> {
+    Some(Window { words: record.window.first_chunk()?, start, bytes })
 }
 
 /// A little of a walk; the callback of `bpf_loop`, so that the verifier follows it once. 1 ends the walk.
@@ -193,12 +186,12 @@ extern "C" fn advance(_index: u64, slot: *mut u32) -> i64 {
     // SAFETY: `walk` holds the claim and does not touch the value while the loop runs.
     let scratch = unsafe { &mut *scratch };
     let next = scratch.trail.next_read();
-    if next.wrapping_sub(scratch.window_base) >= scratch.window_bytes {
+    if next.wrapping_sub(scratch.window_start) >= scratch.window_bytes {
         move_window(scratch, next, 0);
     }
     // The parts of `scratch` that the closures use, each by itself.
-    let Scratch { process, generation, window_base, window_bytes, last, other, trail, record, .. } = scratch;
-    let window = &record.window;
+    let Scratch { process, generation, window_start, window_bytes, last, other, trail, record, .. } = scratch;
+    let Some(window) = window(record, *window_start, *window_bytes) else { return 1 };
     let lookup = |regs: Regs| {
         let address = regs.lookup();
         let found = mapping::find((*process, *generation), (&mut *last, &mut *other), address);
@@ -215,8 +208,8 @@ extern "C" fn advance(_index: u64, slot: *mut u32) -> i64 {
         }
         Ok(Place { frame: frame.0, rule, code: last.start..last.end })
     };
-    let near = |address| near(window, *window_base, *window_bytes, address);
-    let goes_on = trail.advance(lookup, |address| near(address).or_else(|| user::word(address)), near);
+    let word = |address| window.word(address).or_else(|| user::word(address));
+    let goes_on = trail.advance(lookup, word, &window);
     i64::from(!goes_on)
 }
 

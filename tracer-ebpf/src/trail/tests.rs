@@ -73,6 +73,18 @@ impl Machine {
         self.words.get((at / 8) as usize).copied()
     }
 
+    /// A copy of so many bytes, or of none if they are not all there.
+    fn window(&self, start: u64, bytes: u64) -> ([u64; WINDOW_WORDS], u64) {
+        let mut words = [0; WINDOW_WORDS];
+        for (number, to) in words.iter_mut().enumerate().take((bytes / 8) as usize) {
+            match self.word(start + number as u64 * 8) {
+                Some(word) => *to = word,
+                None => return (words, 0),
+            }
+        }
+        (words, bytes)
+    }
+
     fn write(&mut self, at: u64, word: u64) {
         let at = at - (STACK_END - STACK_BYTES);
         self.words[(at / 8) as usize] = word;
@@ -133,6 +145,7 @@ impl Machine {
 fn blank() -> Trail {
     Trail {
         known: [Known::default(); CAPACITY],
+        reads: [Read::default(); CAPACITY],
         top: 0,
         level: 0,
         met: 0,
@@ -150,6 +163,7 @@ fn blank() -> Trail {
 fn walk(trail: &mut Trail, machine: &Machine) -> ((Vec<u64>, Stop), u64, u32) {
     trail.begin(machine.regs);
     let mut looked_up = 0;
+    let mut random = Random(machine.regs.sp | 1);
     let mut lookup = |regs| {
         looked_up += 1;
         place_of(regs)
@@ -160,8 +174,11 @@ fn walk(trail: &mut Trail, machine: &Machine) -> ((Vec<u64>, Stop), u64, u32) {
             break;
         }
         let from = trail.next_read();
-        let near = |at: u64| if at.wrapping_sub(from) < 256 { machine.word(at) } else { None };
-        goes_on = trail.advance(&mut lookup, |at| machine.word(at), near);
+        // Two windows of three are at another place.
+        let start = (from & !7).wrapping_add(random.below(3) * 4096);
+        let window = machine.window(start, 8 * random.below(WINDOW_WORDS as u64 + 1));
+        let window = Window { words: &window.0, start, bytes: window.1 };
+        goes_on = trail.advance(&mut lookup, |at| machine.word(at), &window);
     }
     assert!(!goes_on, "{MAX_STEPS} steps are enough");
     for _ in 0..trail.unsettled() {
@@ -261,7 +278,8 @@ fn an_answer_that_is_still_to_come_leaves_what_was_found() {
     let lookup = |regs: Regs| {
         if regs.lookup() == address(END, 0) { Err(Stop::Pending) } else { place_of(regs) }
     };
-    while trail.advance(lookup, |at| machine.word(at), |at| machine.word(at)) {}
+    let window = Window { words: &[0; WINDOW_WORDS], start: 0, bytes: 0 };
+    while trail.advance(lookup, |at| machine.word(at), &window) {}
     assert_eq!(trail.stop(), Stop::Pending as u32);
     assert_eq!((trail.fresh_frames(), trail.fresh_frame(0)), (2, address(0, 1)));
     assert_eq!(trail.regs().ip, address(END, 1));
