@@ -63,13 +63,17 @@ pub enum Loss {
     MalformedRecords,
     /// Samples of page faults that may have brought a large page and are counted as a small one.
     UnsizedPages,
+    /// Blocks for which there was no room within the bound of the tracer's memory: they count as freed at once.
+    UntrackedBlocks,
+    /// Their bytes: what is live may be more by as much.
+    UntrackedBytes,
 }
 
 impl Loss {
     /// How many of them the probes count.
     pub const KERNEL: usize = 10;
 
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::LostEvents,
         Self::LostStacks,
         Self::ScratchBusy,
@@ -97,6 +101,8 @@ impl Loss {
         Self::LateProcesses,
         Self::MalformedRecords,
         Self::UnsizedPages,
+        Self::UntrackedBlocks,
+        Self::UntrackedBytes,
     ];
 
     /// The field's name in captures and reports.
@@ -129,6 +135,8 @@ impl Loss {
             Self::LateProcesses => "late_processes",
             Self::MalformedRecords => "malformed_records",
             Self::UnsizedPages => "unsized_pages",
+            Self::UntrackedBlocks => "untracked_blocks",
+            Self::UntrackedBytes => "untracked_bytes",
         }
     }
 }

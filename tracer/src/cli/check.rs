@@ -18,7 +18,7 @@ use super::{
     record, report,
     sample::SampleArgs,
     settings::{self, TargetArgs},
-    tracing::{PoolArgs, TierName, TracingArgs},
+    tracing::{MemoryArgs, PoolArgs, TierName, TracingArgs},
 };
 use crate::{
     check::{self, Budget, Case, Format, Options, Outcome, Rate, Rules, Status, Suppressions},
@@ -114,6 +114,8 @@ pub(super) struct Args {
     budgets: BudgetArgs,
     #[command(flatten)]
     sample: SampleArgs,
+    #[command(flatten)]
+    memory: MemoryArgs,
     #[command(flatten)]
     pools: PoolArgs,
 }
@@ -263,8 +265,9 @@ fn record_args(args: &Args, capture: &Capture) -> record::Args {
             follow: false,
             no_follow: args.no_follow,
             tier: TierName::Exact,
-            ring: 64 << 20,
             sample: args.sample,
+            ring: None,
+            memory: args.memory.clone(),
             pools: args.pools.clone(),
         },
         output: Some(capture.path.clone()),

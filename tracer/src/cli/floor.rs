@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{exit::Failure, tracing::runtime};
 use crate::{
     elf::pools::Pools,
-    kernel::{Kernel, Programs, Settings, Target, Tier},
+    kernel::{Kernel, MemoryBound, Programs, Settings, Target, Tier},
 };
 
 #[derive(clap::Args)]
@@ -30,6 +30,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             pools: Pools::default(),
             tier: Tier::Exact,
             sample_shift: 0,
+            memory: MemoryBound::usual(),
         };
         let kernel = Kernel::start(&settings)?;
         eprintln!("alloctrace: ready");

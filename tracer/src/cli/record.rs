@@ -15,7 +15,7 @@ use super::{
     report,
     sample::SampleArgs,
     settings::{self, TargetArgs},
-    tracing::{self, PoolArgs, TierName, TracingArgs, runtime},
+    tracing::{self, MemoryArgs, PoolArgs, TierName, TracingArgs, runtime},
 };
 use crate::{
     capture::Writer,
@@ -80,8 +80,9 @@ pub(super) fn demo(tgid: u32, duration: Duration) -> Result<PathBuf, Failure> {
             follow: false,
             no_follow: true,
             tier: TierName::Exact,
-            ring: 64 << 20,
             sample: SampleArgs::default(),
+            ring: None,
+            memory: MemoryArgs::default(),
             pools: PoolArgs::default(),
         },
         output: None,

@@ -12,9 +12,10 @@ use super::{
 use crate::{
     elf::pools::{Pools, Spec},
     kernel::{
-        Kernel, Launched, Programs, Selection, Settings, Streams, Target, Tier, cgroup::Groups, process,
+        Kernel, Launched, MemoryBound, Programs, Selection, Settings, Streams, Target, Tier, cgroup::Groups,
+        process,
     },
-    report::escape::printable,
+    report::{escape::printable, units},
 };
 
 /// Whom to trace, and how.
@@ -38,13 +39,34 @@ pub(super) struct TracingArgs {
     /// How closely to look.
     #[arg(long, value_enum, default_value_t = TierName::Exact, value_name = "TIER")]
     pub(super) tier: TierName,
-    /// Memory for events on their way to us; a power of two.
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = ring_size)]
-    pub(super) ring: u32,
+    /// Memory for events on their way to us; a power of two [default: 64MiB, or a sixteenth of --max-memory if that is
+    /// less].
+    #[arg(long, value_name = "SIZE", value_parser = ring_size)]
+    pub(super) ring: Option<u32>,
+    #[command(flatten)]
+    pub(super) memory: MemoryArgs,
     #[command(flatten)]
     pub(super) sample: SampleArgs,
     #[command(flatten)]
     pub(super) pools: PoolArgs,
+}
+
+/// What the tracer itself may take.
+#[derive(Args, Clone, Default)]
+pub(super) struct MemoryArgs {
+    /// The most memory that alloctrace itself may take, as `ps` shows it and with its maps in the kernel [default: a
+    /// quarter of what the machine or our control group has].
+    ///
+    /// Every live block takes 16 to 23 bytes. Blocks for which there is no room count as freed at once, and are counted as
+    /// untracked_blocks and untracked_bytes: what is allocated stays exact, and what is live may be more by as much.
+    #[arg(long, value_name = "SIZE", value_parser = settings::size)]
+    pub(super) max_memory: Option<u64>,
+}
+
+impl MemoryArgs {
+    fn bound(&self) -> MemoryBound {
+        self.max_memory.map_or_else(MemoryBound::usual, MemoryBound)
+    }
 }
 
 /// Allocators that are the target's own.
@@ -76,6 +98,13 @@ impl PoolArgs {
 /// Begins to trace, and says what the user should know before.
 pub(super) fn start(settings: &Settings) -> Result<Kernel, Failure> {
     let kernel = Kernel::start(settings)?;
+    kernel.check_memory().map_err(|least| {
+        let bound = units::bytes(settings.memory.0 as i64);
+        let least = least >> 20;
+        Failure::usage(format!(
+            "{bound} of memory are too little to trace this: give --max-memory {least}MiB or more"
+        ))
+    })?;
     for note in kernel.notes() {
         eprintln!("alloctrace: {}", printable(&note));
     }
@@ -144,10 +173,12 @@ impl TracingArgs {
         if (follow || tgid.is_none()) && self.tier == TierName::Exact {
             log::info!("processes to come are traced: others with the same C library pay for the traps too");
         }
+        let memory = self.memory.bound();
         let settings = Settings {
             target,
             follow,
-            ring_bytes: self.ring,
+            ring_bytes: self.ring.unwrap_or_else(|| memory.ring_bytes()),
+            memory,
             programs: Programs::Trace,
             pools,
             tier: self.tier.into(),

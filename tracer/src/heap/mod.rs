@@ -51,6 +51,8 @@ pub struct Heap {
     events: u64,
     /// Of every process.
     is_sampled: bool,
+    /// Bytes by which block tables may still grow.
+    room: usize,
 }
 
 impl Heap {
@@ -65,6 +67,7 @@ impl Heap {
             last_place: 0,
             next_site: 0,
             events: 0,
+            room: usize::MAX,
             is_sampled: false,
         }
     }
@@ -94,7 +97,7 @@ impl Heap {
                 self.with(process, time_ns, |it, cx| it.free(address, thread, cx.time_ns));
             }
             Event::Enclosed { process, time_ns, old_address, address } => {
-                self.with(process, time_ns, |it, _| it.enclose(old_address, address));
+                self.with(process, time_ns, |it, cx| it.enclose(old_address, address, cx.room));
             }
             Event::EmptyCache { process, time_ns, thread, since_ns } => {
                 self.with(process, time_ns, |it, _| it.empty_cache(thread, since_ns));
@@ -163,7 +166,7 @@ impl Heap {
             }
             Event::Fork { process, time_ns, child, child_tgid } => {
                 let mut copy = None;
-                self.with(process, time_ns, |it, _| copy = Some(it.fork(child, child_tgid, time_ns)));
+                self.with(process, time_ns, |it, cx| copy = Some(it.fork(child, child_tgid, cx)));
                 if let Some(child) = copy {
                     self.begin(child);
                 }
@@ -234,6 +237,12 @@ impl Heap {
         self.processes.iter().map(Process::table_bytes).sum()
     }
 
+    /// From now on the tables of live blocks take `table_bytes` at most, or what they take already. Blocks that find no
+    /// room then are [`Loss::UntrackedBlocks`].
+    pub fn bound(&mut self, table_bytes: usize) {
+        self.room = table_bytes.saturating_sub(self.table_bytes());
+    }
+
     fn begin(&mut self, mut process: Process) {
         process.is_sampled |= self.is_sampled;
         if self.places.contains_key(&process.id) {
@@ -254,8 +263,8 @@ impl Heap {
         }
         match self.processes.get_mut(self.last_place) {
             Some(process) if process.ended.is_none() => {
-                let (stacks, losses) = (&mut self.stacks, &mut self.losses);
-                change(process, &mut Context { time_ns, birth, stacks, losses });
+                let (stacks, losses, room) = (&mut self.stacks, &mut self.losses, &mut self.room);
+                change(process, &mut Context { time_ns, birth, stacks, losses, room });
             }
             _ => self.losses.add(Loss::MalformedRecords, 1),
         }

@@ -4,6 +4,8 @@
 //! settled in favour of the event, and counted.
 
 mod life;
+mod unknown;
+mod untracked;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -18,7 +20,7 @@ use super::{
     residents::{self, Residents},
     sites::{Origin, Sites, Slot},
     stacks::Stacks,
-    table::{Block, Entry, NoAddress, Table},
+    table::{Block, Entry, Refused, Table},
     tally,
 };
 use crate::{
@@ -39,15 +41,8 @@ const MAX_LATEST_UNKNOWN: usize = 1 << 16;
 /// Blocks that may wait for the `realloc` that released them: 24 MB.
 const MAX_DISPLACED: usize = 1 << 20;
 
-/// Places that blocks from before the attach have left. A cache of more entries than this that was full before
-/// the attach will look as if it grew by the rest.
-const MAX_VACATED: usize = 1 << 20;
-
 /// No block is larger: user addresses have 47 bits.
 const MAX_SIZE: u64 = i64::MAX as u64;
-
-/// Blocks from glibc's `M_MMAP_THRESHOLD` (mallopt(3)) on have mappings of their own and no neighbours.
-const MAX_REACH_BYTES: u64 = 128 << 10;
 
 impl Block {
     pub(super) fn found(self, address: u64) -> Found {
@@ -61,6 +56,8 @@ pub(super) struct Context<'a> {
     pub(super) birth: u32,
     pub(super) stacks: &'a mut Stacks,
     pub(super) losses: &'a mut Losses,
+    /// Bytes by which block tables may still grow.
+    pub(super) room: &'a mut usize,
 }
 
 pub(super) struct Process {
@@ -74,6 +71,8 @@ pub(super) struct Process {
     unsampled_frees: u64,
     /// Not all blocks are reported, or were for a time: a free of one that is not known may be of one of those.
     pub(super) is_sampled: bool,
+    /// Blocks that found no place in the table, less the unknown frees since: those are taken for theirs.
+    untracked: u64,
     /// Addresses at which a block from before the attach has been freed. What is allocated there since takes its
     /// place: a cache that was full when we came frees one old entry for each new one, and does not grow.
     vacated: BTreeSet<u64>,
@@ -111,6 +110,7 @@ impl Process {
             unknown_frees: 0,
             unsampled_frees: 0,
             is_sampled: false,
+            untracked: 0,
             vacated: BTreeSet::new(),
             latest_unknown: VecDeque::new(),
             arena_bytes: 0,
@@ -154,18 +154,23 @@ impl Process {
         let largest_bytes = self.sites.largest_bytes(site, size_bytes);
         let reused = self.is_vacated(address, largest_bytes);
         let block = Block { size_bytes: size_bytes & MAX_SIZE, site, birth: cx.birth, reused, rate };
-        match self.blocks.insert(address, Entry::Block(block)) {
+        let has_room = match self.blocks.insert(address, Entry::Block(block), cx.room) {
             Ok(Some(Entry::Block(old))) => {
                 self.close(old);
                 self.displace(address, cx);
+                true
             }
-            Ok(Some(Entry::Enclosed) | None) => {}
-            Err(NoAddress) => return cx.losses.add(Loss::MalformedRecords, 1),
-        }
+            Ok(Some(Entry::Enclosed) | None) => true,
+            Err(Refused::NoAddress) => return cx.losses.add(Loss::MalformedRecords, 1),
+            Err(Refused::NoRoom) => false,
+        };
         let cost = if rate.is_exact() { tally::whole(block.size_bytes) } else { self.sample(block) };
         self.open(site, cx.birth, cost);
         if reused {
             self.sites.reuse(site, cost.bytes);
+        }
+        if !has_room {
+            self.leave_untracked(block, cx.losses);
         }
     }
 
@@ -186,6 +191,7 @@ impl Process {
         match self.blocks.remove(address) {
             Some(Entry::Block(block)) => self.close(block),
             Some(Entry::Enclosed) => {}
+            None if self.untracked > 0 => self.untracked -= 1,
             None => {
                 self.free_unknown(address);
                 if self.latest_unknown.len() == MAX_LATEST_UNKNOWN {
@@ -197,53 +203,21 @@ impl Process {
     }
 
     /// An allocator has taken back `old_address` and given `address` to a pool of the user's, if they are not 0.
-    pub(super) fn enclose(&mut self, old_address: u64, address: u64) {
-        // An address that is none is left alone.
-        let given = self.blocks.insert(address, Entry::Enclosed).ok().flatten();
+    pub(super) fn enclose(&mut self, old_address: u64, address: u64, room: &mut usize) {
+        let given = match self.blocks.insert(address, Entry::Enclosed, room) {
+            Ok(entry) => entry,
+            // There is none.
+            Err(Refused::NoAddress) => None,
+            // It is no block that counts, but its free will be an unknown one.
+            Err(Refused::NoRoom) => {
+                self.untracked += 1;
+                None
+            }
+        };
         let taken = if old_address == address { None } else { self.blocks.remove(old_address) };
         for entry in [taken, given].into_iter().flatten() {
             if let Entry::Block(block) = entry {
                 self.close(block);
-            }
-        }
-    }
-
-    /// Free neighbours become one, so that the start of a new block need not be that of an old one; but it lies inside
-    /// of one, and those of the same site were about as large.
-    #[inline]
-    fn is_vacated(&self, address: u64, block_bytes: u64) -> bool {
-        if self.vacated.is_empty() {
-            return false;
-        }
-        let reach = block_bytes.clamp(1, MAX_REACH_BYTES);
-        self.vacated.range((address + 1).saturating_sub(reach)..=address).next_back().is_some()
-    }
-
-    /// Of a block that was not sampled, or is from before the attach.
-    fn free_unknown(&mut self, address: u64) {
-        if self.is_sampled {
-            self.unsampled_frees += 1;
-            return;
-        }
-        self.unknown_frees += 1;
-        if self.vacated.len() < MAX_VACATED {
-            self.vacated.insert(address);
-        }
-    }
-
-    /// What `thread` has freed since `since_ns` was no block, unless it was a live one.
-    pub(super) fn empty_cache(&mut self, thread: u8, since_ns: u64) {
-        // Two CPUs may report in another order than they read the clock, by less than this.
-        const DISORDER_NS: u64 = 1_000_000;
-        let before = since_ns.saturating_sub(DISORDER_NS);
-        let first = self.latest_unknown.partition_point(|(time_ns, _)| *time_ns < before);
-        let recent = self.latest_unknown.split_off(first);
-        for free in recent {
-            if free.0 >= since_ns && free.1 == thread {
-                let frees = if self.is_sampled { &mut self.unsampled_frees } else { &mut self.unknown_frees };
-                *frees = frees.saturating_sub(1);
-            } else {
-                self.latest_unknown.push_back(free);
             }
         }
     }
@@ -254,6 +228,7 @@ impl Process {
             match self.blocks.remove(old_address) {
                 Some(Entry::Block(block)) => self.close(block),
                 Some(Entry::Enclosed) => {}
+                None if self.untracked > 0 => self.untracked -= 1,
                 None => self.free_unknown(old_address),
             }
         }

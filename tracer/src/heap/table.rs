@@ -206,19 +206,27 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Returns what was there.
+    /// Returns what was there. Tables may grow by `room` bytes, which is brought up to date.
     ///
     /// # Errors
-    /// If the address is none.
+    /// If there is no place; then nothing has changed.
     #[inline]
-    pub(super) fn insert(&mut self, address: u64, entry: Entry) -> Result<Option<Entry>, NoAddress> {
-        let key = key(address).ok_or(NoAddress)?;
+    pub(super) fn insert(
+        &mut self,
+        address: u64,
+        entry: Entry,
+        room: &mut usize,
+    ) -> Result<Option<Entry>, Refused> {
+        let key = key(address).ok_or(Refused::NoAddress)?;
         let word = Word::new(key, entry);
         let hash = hash(key);
-        self.make_room(hash);
+        let has_room = self.make_room(hash, room);
         let (shard, rest) = part(hash, self.shards.len());
-        let shard = &mut self.shards[shard];
+        let shard = self.shards.get_mut(shard).ok_or(Refused::NoRoom)?;
         let at = shard.find(key, rest);
+        if !has_room && shard.places[at].is_empty() {
+            return Err(Refused::NoRoom);
+        }
         let old = std::mem::replace(&mut shard.places[at], word);
         let old = if old.is_empty() {
             shard.used += 1;
@@ -294,24 +302,28 @@ impl Table {
 
     /// Sees to it that one more fits where `hash` leads.
     #[inline]
-    fn make_room(&mut self, hash: u64) {
+    fn make_room(&mut self, hash: u64, room: &mut usize) -> bool {
         let (shard, _) = part(hash, self.shards.len());
-        if self.shards.get(shard).is_none_or(Shard::is_full) {
-            self.grow(shard);
-        }
+        !self.shards.get(shard).is_none_or(Shard::is_full) || self.grow(shard, room)
     }
 
     #[cold]
-    fn grow(&mut self, shard: usize) {
-        match self.shards.len() {
+    fn grow(&mut self, shard: usize, room: &mut usize) -> bool {
+        let shards = self.shards.len();
+        let (places, old_places) = match self.shards.get(shard) {
+            None => (MIN_PLACES, 0),
+            Some(_) if shards == 1 => (self.used * 2, self.shards[0].places.len()),
+            Some(it) => (it.places.len() * 9 / 8, it.places.len()),
+        };
+        // The old places and the new ones are there at the same time.
+        let Some(left) = room.checked_sub(places * size_of::<Word>()) else { return false };
+        *room = left + old_places * size_of::<Word>();
+        match shards {
             0 => self.cut_into(1),
             1 if self.used >= FEW => self.cut_into(SHARDS),
-            1 => resize(&mut self.shards[0], self.used * 2, 1),
-            shards => {
-                let shard = &mut self.shards[shard];
-                resize(shard, shard.places.len() * 9 / 8, shards);
-            }
+            _ => resize(&mut self.shards[shard], places, shards),
         }
+        true
     }
 
     fn cut_into(&mut self, shards: usize) {
@@ -320,17 +332,24 @@ impl Table {
         self.shards = vec![Shard::default(); shards];
         self.shards.iter_mut().for_each(|it| resize(it, places, shards));
         for word in words {
-            let hash = hash(word.key());
-            self.make_room(hash);
-            let (shard, rest) = part(hash, shards);
-            put(&mut self.shards[shard], word, rest);
+            let (shard, rest) = part(hash(word.key()), shards);
+            let shard = &mut self.shards[shard];
+            if shard.is_full() {
+                resize(shard, shard.places.len() * 2, shards);
+            }
+            put(shard, word, rest);
         }
     }
 }
 
-/// An address that no program can have.
+/// Why something has no place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoAddress;
+pub(super) enum Refused {
+    /// It has an address that no program can have.
+    NoAddress,
+    /// Tables may take no more.
+    NoRoom,
+}
 
 #[inline]
 fn take(word: Word, large: &mut FxHashMap<u64, u64>) -> Entry {

@@ -1,6 +1,7 @@
 //! The heap's rules as named cases, by what they are about; its laws are in `laws.rs`.
 
 mod blocks;
+mod bounded;
 mod intervals;
 mod laws;
 mod mappings;

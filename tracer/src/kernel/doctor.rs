@@ -7,7 +7,7 @@ use aya::{programs::ProgramType, sys::is_helper_supported};
 use aya_obj::generated::bpf_func_id;
 
 use super::{
-    Tier, exit_sites,
+    MemoryBound, Tier, exit_sites,
     load::{self, Links, Needs},
     tracefs,
 };
@@ -153,7 +153,7 @@ fn helper(name: &'static str, id: bpf_func_id) -> Finding {
 }
 
 /// Enough for a load that nothing is written to.
-const SIZES: load::Sizes = load::Sizes { ring_bytes: 4096, rows: 1024, blocks: 1024 };
+const SIZES: load::Sizes = load::Sizes { ring_bytes: 4096, rows: 1024, blocks: 1024, memory: MemoryBound(0) };
 
 fn programs() -> Finding {
     let try_load = || -> Result<String> {

@@ -10,7 +10,7 @@ use aya::{
 };
 use tracer_ebpf::{config::Config, mapping::FIRST_KERNEL_OBJECT};
 
-use super::{Tier, btf::Btf, cgroup::Hierarchy, multi::Multi, tracefs};
+use super::{MemoryBound, Tier, btf::Btf, cgroup::Hierarchy, multi::Multi, tracefs};
 
 /// The kernel's description of its own types.
 pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -26,7 +26,17 @@ pub(crate) struct Sizes {
     pub(crate) rows: u32,
     /// Likewise.
     pub(crate) blocks: u32,
+    pub(crate) memory: MemoryBound,
 }
+
+/// Stacks that the probes know user space to have, and pages of text whose file they know: caches, which are smaller under
+/// a smaller bound of our memory than this.
+const SEEN_STACKS: usize = 1 << 17;
+const KNOWN_PAGES: usize = 1 << 15;
+const CACHES_BOUND_BYTES: u64 = 256 << 20;
+
+/// The kernel keeps a part of such a map for each processor.
+const MIN_CACHED: usize = 1 << 12;
 
 /// Of so many page faults one is looked at, or of more where there are many: a sample stands for 128 KiB, so that ten
 /// megabytes are known to a quarter.
@@ -76,6 +86,7 @@ pub(crate) fn load(sizes: Sizes, follow: bool, tier: Tier, hierarchy: Option<&Hi
     let cpus =
         aya::util::nr_cpus().map_err(|(file, error)| anyhow!(error).context(format!("read {file}")))?;
     let scratches = (cpus as u32 * SCRATCHES_PER_CPU).next_power_of_two().max(LEAST_SCRATCHES);
+    let cached = |count: usize| sizes.memory.scaled(count, CACHES_BOUND_BYTES).max(MIN_CACHED) as u32;
     let config = Config {
         scratch_mask: scratches - 1,
         follow: follow.into(),
@@ -89,6 +100,8 @@ pub(crate) fn load(sizes: Sizes, follow: bool, tier: Tier, hierarchy: Option<&Hi
         .map_max_entries("RING", sizes.ring_bytes)
         .map_max_entries("ROWS", sizes.rows.div_ceil(2))
         .map_max_entries("BLOCKS", sizes.blocks.div_ceil(2))
+        .map_max_entries("SEEN", cached(SEEN_STACKS))
+        .map_max_entries("PAGES", cached(KNOWN_PAGES))
         .map_max_entries("SCRATCH", scratches)
         .load(OBJECT)
         .context("load the BPF object")?;

@@ -19,6 +19,7 @@ pub mod leaving;
 mod limits;
 mod load;
 mod members;
+mod memory;
 mod missing;
 mod multi;
 mod object;
@@ -57,6 +58,7 @@ use self::{
     leaving::HandedOver,
     load::{Links, Needs},
     members::Members,
+    memory::Memory,
     objects::Objects,
     probes::{Probes, Scope},
     ring::Decoded,
@@ -67,6 +69,7 @@ pub use self::{
     growth::Escalation,
     launch::{Launched, Streams},
     limits::run_first,
+    memory::MemoryBound,
     perf_map::PerfMap,
     probes::Programs,
     selection::Selection,
@@ -105,6 +108,8 @@ pub struct Settings {
     /// Of the allocated bytes one in 2 to this power is sampled; 0: every block is reported. [`Kernel::set_sampling`]
     /// changes it.
     pub sample_shift: u32,
+    /// Of our own memory.
+    pub memory: MemoryBound,
 }
 
 /// An executable file that frames refer to.
@@ -129,6 +134,7 @@ pub struct Kernel {
     losses: PerCpuArray<MapData, u64>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     state: State,
+    memory: Memory,
     /// Last: when all else is closed.
     heir: Option<HandedOver>,
 }
@@ -177,7 +183,7 @@ impl Kernel {
     fn attach(settings: &Settings, mut objects: Objects) -> anyhow::Result<Self> {
         tracefs::ensure_mounted()?;
         let mut ebpf = load::load(
-            objects.sizes(settings.ring_bytes),
+            objects.sizes(settings.ring_bytes, settings.memory),
             settings.follow,
             settings.tier,
             settings.target.hierarchy(),
@@ -226,7 +232,8 @@ impl Kernel {
         let mut state =
             State { ebpf, objects, probes, members, sampling, arrivals, everyone, growth, ended, counted };
         state.switch_on(&settings.target)?;
-        Ok(Self { ring, losses, log, state, heir: None })
+        let memory = Memory::new(settings.memory, settings.ring_bytes);
+        Ok(Self { ring, losses, log, state, memory, heir: None })
     }
 
     /// Waits until the ring is filling; an ordinary trickle of events does not end the wait.

@@ -18,7 +18,7 @@ use tracer_ebpf::{
 };
 
 use super::{
-    Module, PerfMap, StartError, launch,
+    MemoryBound, Module, PerfMap, StartError, launch,
     load::Sizes,
     missing,
     object::{self, Object},
@@ -39,6 +39,9 @@ const SPARE_ROWS: usize = 4 << 20;
 
 /// The same for blocks of 256 bytes: half a gigabyte of text.
 const SPARE_BLOCKS: usize = 2 << 20;
+
+/// Under a smaller bound of our memory there is as much less room.
+const SPARE_BOUND_BYTES: u64 = 512 << 20;
 
 #[derive(Default)]
 pub(crate) struct Objects {
@@ -85,14 +88,15 @@ struct KernelSide {
 
 impl Objects {
     /// Room for what is known and for what may come.
-    pub(crate) fn sizes(&self, ring_bytes: u32) -> Sizes {
+    pub(crate) fn sizes(&self, ring_bytes: u32, memory: MemoryBound) -> Sizes {
         let tables = || self.iter().filter_map(|(_, it)| it.table.as_ref());
         let rows: usize = tables().map(|it| it.packed_rows()).sum();
         let blocks: usize = tables().map(|it| it.packed_blocks()).sum();
         // Of a selection nobody knows which programs will come; a browser's table alone has tens of megabytes.
         let spare = if self.targets.is_empty() { 4 } else { 1 };
-        let (rows, blocks) = (rows + spare * SPARE_ROWS, blocks + spare * SPARE_BLOCKS);
-        Sizes { ring_bytes, rows: rows as u32, blocks: blocks as u32 }
+        let spare_of = |count: usize| memory.scaled(spare * count, SPARE_BOUND_BYTES);
+        let (rows, blocks) = (rows + spare_of(SPARE_ROWS), blocks + spare_of(SPARE_BLOCKS));
+        Sizes { ring_bytes, rows: rows as u32, blocks: blocks as u32, memory }
     }
 
     /// Tells the kernel half what is known so far, and from now on of what comes.

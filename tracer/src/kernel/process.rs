@@ -134,6 +134,11 @@ pub(crate) fn closure(tgid: u32) -> Vec<PathBuf> {
     closure::predict(&exe, &environment, &|path| fs::read(path).ok())
 }
 
+/// What our own control group may have.
+pub(crate) fn own_memory_limit() -> Option<u64> {
+    memory_limit(&Process::myself().ok()?)
+}
+
 /// The smallest limit on the way from the process's memory control group to the root, v1 or v2.
 fn memory_limit(process: &Process) -> Option<u64> {
     let groups = process.cgroups().ok()?;

@@ -33,7 +33,7 @@ use zerocopy::FromBytes as _;
 
 pub use self::exercise::{COMMAND, exercise};
 use self::judge::Judge;
-use super::{Tier, load, object::Object};
+use super::{MemoryBound, Tier, load, object::Object};
 use crate::elf::{
     allocators::Function,
     whole::{Place, Whole},
@@ -43,7 +43,8 @@ use crate::elf::{
 const READY: &str = "ready\n";
 
 /// Room for what happens between two looks; the exercise makes twenty thousand steps of 48 bytes.
-const SIZES: load::Sizes = load::Sizes { ring_bytes: 4 << 20, rows: 1024, blocks: 1024 };
+const SIZES: load::Sizes =
+    load::Sizes { ring_bytes: 4 << 20, rows: 1024, blocks: 1024, memory: MemoryBound(0) };
 
 /// A child that takes longer is stuck.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,6 +6,7 @@ pub mod outstanding;
 mod printer;
 mod progress;
 mod recorder;
+mod room;
 mod saving;
 mod screen;
 mod silence;
@@ -34,7 +35,7 @@ pub use self::{
     saving::Saving,
     sink::Sink,
 };
-use self::{progress::Progress, silence::Silence, tiers::Tiers};
+use self::{progress::Progress, room::Room, silence::Silence, tiers::Tiers};
 use crate::{
     capture::CgroupSample,
     event::{Event, ProcessId},
@@ -122,6 +123,7 @@ pub struct Run {
     /// Which of them grow.
     tiers: Tiers,
     silence: Silence,
+    room: Room,
 }
 
 impl Run {
@@ -143,6 +145,7 @@ impl Run {
             groups: HashMap::new(),
             tiers: Tiers::default(),
             silence: Silence::default(),
+            room: Room::default(),
         };
         run.begin(now_ns);
         run
@@ -173,6 +176,8 @@ impl Run {
         let mut progress = Progress::new(start);
         let mut redraw = ticks(progress.period());
         let mut look = ticks(LIFE);
+        let mut measure = ticks(LIFE);
+        self.room.share(&mut self.kernel, &mut self.heap, !options.warnings);
         let end = start + options.duration.unwrap_or(Duration::from_secs(u32::MAX.into()));
         match &mut self.launched {
             Some(launched) => launched.open_gate()?,
@@ -203,6 +208,7 @@ impl Run {
                     self.begin(kernel::now_ns());
                 }
                 _ = redraw.tick(), if options.progress => progress.draw(self.heap.live(), self.heap.events(), &self.kernel.losses()),
+                _ = measure.tick() => self.room.share(&mut self.kernel, &mut self.heap, !options.warnings),
                 _ = look.tick(), if options.warnings && options.tier == Tier::Exact => self.silence.complain(self.alive.values().copied()),
                 ready = self.kernel.filling() => {
                     ready.context("watch the ring buffer")?;

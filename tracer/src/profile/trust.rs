@@ -23,7 +23,7 @@ pub enum Grade {
 }
 
 /// Losses after which bytes are wrong, as opposed to names or stacks.
-const COUNTED: [Loss; 12] = [
+const COUNTED: [Loss; 13] = [
     Loss::LostEvents,
     Loss::ThreadsFull,
     Loss::ProcessesFull,
@@ -36,6 +36,7 @@ const COUNTED: [Loss; 12] = [
     Loss::LateProcesses,
     Loss::MalformedRecords,
     Loss::UnsizedPages,
+    Loss::UntrackedBlocks,
 ];
 
 impl Grade {

@@ -42,6 +42,8 @@ pub fn explain(loss: Loss) -> &'static str {
         Loss::LateProcesses => "processes that were found only after they had begun",
         Loss::MalformedRecords => "records that made no sense",
         Loss::UnsizedPages => "samples of pages whose size the kernel did not tell, taken for small ones",
+        Loss::UntrackedBlocks => "blocks beyond --max-memory: allocated is right, freed counts them at once",
+        Loss::UntrackedBytes => "bytes of those blocks: live may be more by as much",
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod agreement;
 mod allocators;
+mod bounded;
 mod browser;
 mod check;
 mod color;

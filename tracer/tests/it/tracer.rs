@@ -70,9 +70,18 @@ impl Tracer {
 
     /// The memory that is its own: not the ring, which it shares with the kernel.
     pub(crate) fn own_kib(&self) -> u64 {
+        self.status_kib("RssAnon:")
+    }
+
+    /// The most memory that it has taken so far, the ring included.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, field: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).expect("it runs");
-        let line = status.lines().find_map(|it| it.strip_prefix("RssAnon:")).expect("its memory");
+        let line = status.lines().find_map(|it| it.strip_prefix(field)).expect("its memory");
         line.split_whitespace().next().and_then(|it| it.parse().ok()).expect("a number")
     }
 

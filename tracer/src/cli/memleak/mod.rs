@@ -11,7 +11,7 @@ use super::{
     exit::Failure,
     sample::SampleArgs,
     settings::{self, TargetArgs},
-    tracing::{self, PoolArgs, TierName, TracingArgs, runtime},
+    tracing::{self, MemoryArgs, PoolArgs, TierName, TracingArgs, runtime},
 };
 use crate::{
     kernel::Streams,
@@ -94,6 +94,8 @@ pub(super) struct Args {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
+    memory: MemoryArgs,
+    #[command(flatten)]
     pools: PoolArgs,
     #[command(flatten)]
     without_effect: WithoutEffect,
@@ -135,9 +137,6 @@ enum LayoutName {
     Libbpf,
 }
 
-/// Memory for events on their way to us.
-const RING_BYTES: u32 = 64 << 20;
-
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let (sizes, command) = (args.sizes()?, args.refuse_what_is_not_there()?);
     args.without_effect.say();
@@ -153,7 +152,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         no_follow: true,
         tier: TierName::Exact,
         sample: SampleArgs::default(),
-        ring: RING_BYTES,
+        ring: None,
+        memory: args.memory.clone(),
         pools: args.pools.clone(),
     }
     .prepare(Streams::Ours)?;

@@ -7,7 +7,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{Mappings, Process, Residents, Table};
+use super::{Context, Mappings, Process, Residents, Table};
 use crate::{
     cost::Cost,
     event::{Loss, ProcessId},
@@ -64,8 +64,16 @@ impl Process {
     }
 
     /// A `realloc` under way is not inherited: only the thread that forked lives in the child.
-    pub(in crate::heap) fn fork(&self, child: ProcessId, tgid: u32, time_ns: u64) -> Self {
-        Self {
+    pub(in crate::heap) fn fork(&self, child: ProcessId, tgid: u32, cx: &mut Context) -> Self {
+        let time_ns = cx.time_ns;
+        let (blocks, has_room) = match cx.room.checked_sub(self.blocks.bytes()) {
+            Some(left) => {
+                *cx.room = left;
+                (self.blocks.clone(), true)
+            }
+            None => (Table::default(), false),
+        };
+        let mut child = Self {
             id: child,
             tgid,
             parent: Some(self.id),
@@ -75,6 +83,7 @@ impl Process {
             unknown_frees: 0,
             unsampled_frees: 0,
             is_sampled: self.is_sampled,
+            untracked: self.untracked,
             vacated: self.vacated.clone(),
             latest_unknown: VecDeque::new(),
             arena_bytes: self.arena_bytes,
@@ -82,17 +91,24 @@ impl Process {
             oom: false,
             ended: None,
             sites: self.sites.inherit(),
-            blocks: self.blocks.clone(),
+            blocks,
             displaced: FxHashMap::default(),
             mappings: self.mappings.clone(),
             residents: self.residents.clone(),
+        };
+        if !has_room {
+            for (_, block) in self.blocks.blocks() {
+                child.leave_untracked(block, cx.losses);
+            }
         }
+        child
     }
 
     fn release(&mut self, losses: &mut Losses) {
         losses.add(Loss::LostFrees, self.displaced.len() as u64);
         self.displaced = FxHashMap::default();
         self.blocks = Table::default();
+        self.untracked = 0;
         self.vacated = BTreeSet::new();
         self.mappings = Mappings::default();
         self.residents = Residents::default();

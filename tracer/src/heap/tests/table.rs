@@ -9,7 +9,7 @@ use crate::{
     event::POOL_BLOCK,
     heap::{
         sites::{MAX_SITES, Slot},
-        table::{Block, Entry, LAST_BIRTH, NoAddress, Table},
+        table::{Block, Entry, LAST_BIRTH, Refused, Table},
     },
 };
 
@@ -74,11 +74,11 @@ proptest! {
         for step in steps {
             match step {
                 Step::Insert(address, entry) => {
-                    prop_assert_eq!(table.insert(address, entry), Ok(map.insert(address, entry)));
+                    prop_assert_eq!(table.insert(address, entry, &mut { usize::MAX }), Ok(map.insert(address, entry)));
                 }
                 Step::Remove(address) => prop_assert_eq!(table.remove(address), map.remove(&address)),
                 Step::InsertMany(count) => for address in side_by_side(count) {
-                    prop_assert_eq!(table.insert(address, small(address)), Ok(map.insert(address, small(address))));
+                    prop_assert_eq!(table.insert(address, small(address), &mut { usize::MAX }), Ok(map.insert(address, small(address))));
                 },
                 Step::RemoveMany(count) => for address in side_by_side(count) {
                     prop_assert_eq!(table.remove(address), map.remove(&address));
@@ -103,7 +103,7 @@ proptest! {
 fn it_takes_23_bytes_a_block_at_most() {
     let mut table = Table::default();
     for (count, address) in side_by_side(400_000).enumerate() {
-        table.insert(address, small(address)).unwrap();
+        table.insert(address, small(address), &mut { usize::MAX }).unwrap();
         if count > 100_000 && count % 1000 == 0 {
             let bytes = table.bytes() as f64 / count as f64;
             assert!((20.0..23.0).contains(&bytes), "{bytes} bytes for each of {count}");
@@ -117,10 +117,36 @@ fn it_takes_23_bytes_a_block_at_most() {
 }
 
 #[test]
+fn it_takes_no_more_than_it_may() {
+    for may in [0, 1000, 100_000, 5_000_000] {
+        let (mut table, mut room, mut refused) = (Table::default(), may, 0);
+        for address in side_by_side(400_000) {
+            match table.insert(address, small(address), &mut room) {
+                Ok(old) => assert_eq!(old, None),
+                Err(why) => {
+                    assert_eq!(why, Refused::NoRoom);
+                    refused += 1;
+                }
+            }
+            assert!(table.bytes() <= may, "{} of {may} bytes", table.bytes());
+        }
+        let kept: Vec<(u64, Block)> = table.blocks().collect();
+        assert_eq!(kept.len() + refused, 400_000);
+        // What has a place can be replaced, and gives its place to another.
+        if let Some((address, block)) = kept.first() {
+            let entry = Entry::Block(*block);
+            assert_eq!(table.insert(*address, entry, &mut room), Ok(Some(entry)));
+            assert_eq!(table.remove(*address), Some(entry));
+            assert_eq!(table.insert(*address, entry, &mut room), Ok(None));
+        }
+    }
+}
+
+#[test]
 fn no_address_is_no_place() {
     for address in [0, POOL_BLOCK, 1 << 47, u64::MAX] {
         let mut table = Table::default();
-        assert_eq!(table.insert(address, small(16)), Err(NoAddress));
+        assert_eq!(table.insert(address, small(16), &mut { usize::MAX }), Err(Refused::NoAddress));
         assert_eq!((table.remove(address), table.block(address)), (None, None));
         assert_eq!(table.blocks().count(), 0);
     }

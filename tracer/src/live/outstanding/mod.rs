@@ -12,7 +12,7 @@ use tokio::select;
 
 use self::view::View;
 pub use self::view::{Call, Holder, Question, Sort};
-use super::{BATCH, LIFE, POLL, Signals, silence::Silence, ticks};
+use super::{BATCH, LIFE, POLL, Signals, room::Room, silence::Silence, ticks};
 use crate::{
     event::{Event, ProcessId},
     interval::Losses,
@@ -46,6 +46,7 @@ pub struct Outstanding {
     /// Of which nothing has been told yet.
     modules: Vec<Module>,
     silence: Silence,
+    room: Room,
 }
 
 impl Outstanding {
@@ -62,10 +63,23 @@ impl Outstanding {
         };
         let mut view = View::new(process, now_ns, question);
         view.apply(beginning);
-        let mut this =
-            Self { kernel, launched, process, tgid, view, modules: Vec::new(), silence: Silence::default() };
+        let mut this = Self {
+            kernel,
+            launched,
+            process,
+            tgid,
+            view,
+            modules: Vec::new(),
+            silence: Silence::default(),
+            room: Room::default(),
+        };
         this.take_modules();
+        this.bound_memory();
         Ok(this)
+    }
+
+    fn bound_memory(&mut self) {
+        self.room.share(&mut self.kernel, self.view.heap(), false);
     }
 
     /// Follows the target to the end of the run. `tell` says whether anybody still listens. The probes stay in
@@ -97,6 +111,7 @@ impl Outstanding {
                 _ = life.tick() => {
                     over = !process::is_alive(self.tgid);
                     self.silence.complain(std::iter::once(self.tgid));
+                    self.bound_memory();
                 }
                 ready = self.kernel.filling() => ready.context("watch the ring buffer")?,
                 _ = poll.tick() => {}
@@ -105,8 +120,10 @@ impl Outstanding {
                 self.kernel.switch_off();
             }
             let mut told = ControlFlow::Continue(());
-            // What has happened until now belongs to an answer, however far behind we are.
-            while self.drain() == BATCH && (due || over) {}
+            // What has happened until now belongs to an answer, however far behind we are. What happens meanwhile does not: it
+            // may be more than we can handle, and have no end.
+            let now_ns = kernel::now_ns();
+            while self.drain() == BATCH && (due || over) && self.view.newest_ns() < now_ns {}
             over |= self.view.at_end().is_some();
             let calls = self.view.take_calls();
             if !calls.is_empty() {

@@ -71,6 +71,8 @@ pub(super) struct View {
     calls: Vec<Call>,
     /// What was outstanding when the process ended, until it is asked for.
     at_end: Option<Vec<Holder>>,
+    /// The time of the last allocation or free.
+    newest_ns: u64,
 }
 
 impl View {
@@ -86,6 +88,7 @@ impl View {
             step_ns,
             calls: Vec::new(),
             at_end: None,
+            newest_ns: started_ns,
         }
     }
 
@@ -95,7 +98,11 @@ impl View {
             | Event::Realloc { time_ns, .. }
             | Event::Map { time_ns, .. }
             | Event::Remap { time_ns, .. }
-            | Event::Break { time_ns, .. } => self.step(time_ns),
+            | Event::Break { time_ns, .. } => {
+                self.newest_ns = time_ns;
+                self.step(time_ns);
+            }
+            Event::Free { time_ns, .. } => self.newest_ns = time_ns,
             // The heap forgets the blocks of a process that ends; they are what was never freed.
             Event::Exit { process, time_ns, .. } if process == self.process => {
                 self.at_end = Some(self.outstanding(time_ns));
@@ -153,6 +160,15 @@ impl View {
             holder.frames = frames.iter().map(|it| (*it, None)).collect();
         }
         holders.into_iter().map(|(_, holder)| holder).collect()
+    }
+
+    /// The time of the last allocation or free.
+    pub(super) fn newest_ns(&self) -> u64 {
+        self.newest_ns
+    }
+
+    pub(super) fn heap(&mut self) -> &mut Heap {
+        &mut self.heap
     }
 
     /// What was outstanding when the process ended, if it has.
