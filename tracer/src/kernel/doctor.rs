@@ -158,7 +158,7 @@ const SIZES: load::Sizes = load::Sizes { ring_bytes: 4096, rows: 1024, blocks: 1
 fn programs() -> Finding {
     let try_load = || -> Result<String> {
         let mut ebpf = load::load(SIZES, true, Tier::Growth, None)?;
-        load::load_programs(&mut ebpf, Needs::all(Links::Single))?;
+        load::load_programs(&mut ebpf, &Needs::all(Links::Single))?;
         let largest =
             ebpf.programs().filter_map(|(_, it)| it.info().ok()?.verified_instruction_count()).max();
         Ok(format!("accepted; the largest has {} verified instructions", largest.unwrap_or(0)))
@@ -171,7 +171,7 @@ fn programs() -> Finding {
 fn links() -> Finding {
     let try_load = || -> Result<String> {
         let mut ebpf = load::load(SIZES, true, Tier::Exact, None)?;
-        load::load_programs(&mut ebpf, Needs::all(Links::Multi))?.context("not in this kernel")?;
+        load::load_programs(&mut ebpf, &Needs::all(Links::Multi))?.context("not in this kernel")?;
         Ok("one link for all probes of a file, where more than single processes are traced".to_owned())
     };
     let remedy = "Linux 6.6 or newer is needed; without them each probe has a link of its own, and taking those out takes \

@@ -1,8 +1,8 @@
 //! Loads the BPF object into the kernel, told what it must know of this machine.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, num::NonZero, path::Path, sync::Mutex, thread};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
     maps::Array,
@@ -120,12 +120,12 @@ pub(crate) enum Links {
     Multi,
 }
 
-/// Which programs a run may need. To verify all of them takes the kernel more than a second.
-#[derive(Clone, Copy, Debug)]
+/// Which programs a run may need, and which of them at once. To verify all of them takes the kernel half a second.
+#[derive(Clone, Debug)]
 pub(crate) struct Needs {
     pub(crate) links: Links,
-    /// Those in allocator functions.
-    pub(crate) calls: bool,
+    /// Those in allocator functions that are loaded at once; others are when there is a function for them.
+    pub(crate) calls: Calls,
     /// Those in the user's own pools.
     pub(crate) pools: bool,
     /// Those of page faults.
@@ -135,16 +135,35 @@ pub(crate) struct Needs {
 /// How the names of programs begin that are no part of a trace; see [`super::proof`].
 const PROOF: &str = "proof_";
 
+/// Programs in allocator functions.
+#[derive(Clone, Debug)]
+pub(crate) enum Calls {
+    None,
+    /// By name.
+    These(BTreeSet<&'static str>),
+    All,
+}
+
 impl Needs {
     pub(crate) fn all(links: Links) -> Self {
-        Self { links, calls: true, pools: true, faults: true }
+        Self { links, calls: Calls::All, pools: true, faults: true }
     }
 
-    fn wants(self, program: &str) -> bool {
+    /// What may be needed in this run.
+    fn wants(&self, program: &str) -> bool {
         match program {
             "resident" | "user_fault" | "kernel_fault" | "enter_madvise" => self.faults,
             _ if program.starts_with(PROOF) => false,
             _ => self.pools || !program.starts_with("pool_"),
+        }
+    }
+
+    /// What is needed in an allocator function at once.
+    fn begins_with(&self, program: &str) -> bool {
+        match &self.calls {
+            Calls::None => false,
+            Calls::These(names) => names.contains(program),
+            Calls::All => self.wants(program),
         }
     }
 }
@@ -154,30 +173,51 @@ impl Needs {
 ///
 /// # Errors
 /// The program, and the last lines of what the verifier said.
-pub(crate) fn load_programs(ebpf: &mut Ebpf, needs: Needs) -> Result<Option<Multi>> {
-    for (name, program) in ebpf.programs_mut().filter(|(name, _)| needs.wants(name)) {
+pub(crate) fn load_programs(ebpf: &mut Ebpf, needs: &Needs) -> Result<Option<Multi>> {
+    let tracepoints = ebpf.programs_mut().filter(|(name, _)| needs.wants(name));
+    side_by_side(tracepoints.collect(), |(name, program)| {
         let loaded = match program {
             Program::TracePoint(it) => TracePoint::load(it),
             Program::RawTracePoint(it) => RawTracePoint::load(it),
-            _ => continue,
+            _ => return Ok(()),
         };
-        loaded.map_err(|error| explain(name, error))?;
-    }
-    if !needs.calls {
+        loaded.map_err(|error| explain(name, error))
+    })?;
+    if matches!(needs.calls, Calls::None) {
         return Ok(None);
     }
     if needs.links == Links::Multi {
-        match Multi::load(ebpf, OBJECT, |program| needs.wants(program)) {
+        match Multi::load(ebpf, OBJECT, |program| needs.begins_with(program)) {
             Ok(multi) => return Ok(Some(multi)),
             Err(error) => log::info!("each probe gets a link of its own: {error:#}"),
         }
     }
-    for (name, program) in ebpf.programs_mut().filter(|(name, _)| needs.wants(name)) {
-        if let Program::UProbe(it) = program {
-            UProbe::load(it).map_err(|error| explain(name, error))?;
-        }
-    }
+    let probes = ebpf.programs_mut().filter(|(name, _)| needs.begins_with(name));
+    side_by_side(probes.collect(), |(name, program)| match program {
+        Program::UProbe(it) => UProbe::load(it).map_err(|error| explain(name, error)),
+        _ => Ok(()),
+    })?;
     Ok(None)
+}
+
+/// Does something with each of `all`, as many at the same time as there are processors: the verifier uses one for each
+/// program.
+///
+/// # Errors
+/// One of those that occurred.
+pub(super) fn side_by_side<T: Send>(all: Vec<T>, act: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    /// Verifying, each takes megabytes.
+    const MOST: usize = 8;
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MOST).min(all.len());
+    let all = Mutex::new(all);
+    let next = || all.lock().ok()?.pop();
+    let work = || std::iter::from_fn(next).try_for_each(&act);
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mine = work();
+        let theirs = others.into_iter().map(|it| it.join().unwrap_or_else(|_| bail!("a thread panicked")));
+        mine.and(theirs.collect())
+    })
 }
 
 /// A verifier log can have thousands of lines; the reason is at its end.

@@ -56,7 +56,7 @@ use self::{
     arrivals::Arrivals,
     growth::Growth,
     leaving::HandedOver,
-    load::{Links, Needs},
+    load::{Calls, Links, Needs},
     members::Members,
     memory::Memory,
     objects::Objects,
@@ -192,15 +192,16 @@ impl Kernel {
         let everyone = scopes == [Scope::Everyone];
         let links = if everyone || multi::sees_one_process() { Links::Multi } else { Links::Single };
         let with_faults = settings.tier != Tier::Exact && load::announces_pages();
-        let multi = load::load_programs(
-            &mut ebpf,
-            Needs {
-                links,
-                calls: settings.tier != Tier::Growth,
-                pools: !settings.pools.is_empty(),
-                faults: with_faults,
-            },
-        )?;
+        let calls = match settings.tier {
+            Tier::Exact => {
+                Calls::These(probes::programs_of(settings.programs, objects.iter().map(|(_, it)| it)))
+            }
+            Tier::Growth => Calls::None,
+            // Of processes that nobody knows yet.
+            Tier::Auto => Calls::All,
+        };
+        let needs = Needs { links, calls, pools: !settings.pools.is_empty(), faults: with_faults };
+        let multi = load::load_programs(&mut ebpf, &needs)?;
         let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
         let ring = RingBuf::try_from(ebpf.take_map("RING").context("map RING")?)?;
         let ring = sys::register(ring).context("watch the ring buffer")?;

@@ -9,22 +9,21 @@ use std::{
     ffi::CString,
     io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{Ebpf, maps::Map};
 use aya_obj::{Object, ProgramSection};
 
-use super::sys;
+use super::{load, sys};
 
-/// The programs, loaded for links of many probes.
+/// The programs, loaded for links of many probes: some at once, others when they are attached.
 pub(crate) struct Multi {
-    programs: HashMap<String, Loaded>,
-}
-
-struct Loaded {
-    program: OwnedFd,
-    at_return: bool,
+    object: Object,
+    /// Describes the programs' functions.
+    types: OwnedFd,
+    loaded: Mutex<HashMap<String, Arc<OwnedFd>>>,
 }
 
 /// Where a probe goes in a file, and its cookie.
@@ -45,56 +44,74 @@ impl Multi {
         object.sanitize_functions(aya::features());
 
         let id = ebpf.programs().find_map(|(_, it)| it.info().ok()?.btf_id());
-        let btf =
+        let types =
             sys::btf_by_id(id.context("no loaded program tells its types")?).context("open the types")?;
-        let mut programs = HashMap::new();
-        for (name, program) in object.programs.iter().filter(|(name, _)| wanted(name)) {
-            let at_return = match program.section {
-                ProgramSection::UProbe { .. } => false,
-                ProgramSection::URetProbe { .. } => true,
-                _ => continue,
-            };
-            let function = object.functions.get(&program.function_key()).context("a program without code")?;
-            let load =
-                |log: &mut [u8]| sys::load_uprobe_multi(name, function, &program.license, btf.as_fd(), log);
-            let program = load(&mut []).or_else(|_| explained(name, load))?;
-            programs.insert(name.clone(), Loaded { program, at_return });
-        }
-        let multi = Self { programs };
+        let multi = Self { object, types, loaded: Mutex::default() };
+        let at_once = multi.object.programs.iter().filter(|(name, it)| is_probe(it) && wanted(name));
+        let at_once: Vec<&str> = at_once.map(|(name, _)| name.as_str()).collect();
+        load::side_by_side(at_once, |name| multi.program(name).map(|_| ()))?;
         multi.check()?;
         Ok(multi)
+    }
+
+    /// The program of that name, which is loaded if it was not yet.
+    fn program(&self, name: &str) -> Result<Arc<OwnedFd>> {
+        let loaded = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = loaded().get(name) {
+            return Ok(program.clone());
+        }
+        let program = self.object.programs.get(name).with_context(|| format!("program {name}"))?;
+        let function =
+            self.object.functions.get(&program.function_key()).context("a program without code")?;
+        let load = |log: &mut [u8]| {
+            sys::load_uprobe_multi(name, function, &program.license, self.types.as_fd(), log)
+        };
+        let program = Arc::new(load(&mut []).or_else(|_| explained(name, load))?);
+        loaded().insert(name.to_owned(), program.clone());
+        Ok(program)
     }
 
     /// A directory cannot be probed, and a kernel that has such links says just that; others know neither the attach type nor
     /// the structure.
     fn check(&self) -> Result<()> {
-        let name = self.programs.keys().next().context("no probes in the BPF object")?;
-        match self.attach(name, "/", &[(1, 0)], None) {
-            Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(()),
-            Err(error) => Err(error).context("this kernel has no uprobe_multi links"),
+        /// The one that does nothing.
+        const PROGRAM: &str = "floor_enter";
+        match self.attach(PROGRAM, "/", &[(1, 0)], None) {
+            Err(error)
+                if error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error)
+                    == Some(libc::EBADF) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error.context("this kernel has no uprobe_multi links")),
             Ok(_) => bail!("the kernel took a directory for a program"),
         }
     }
 
     pub(crate) fn is_at_return(&self, program: &str) -> bool {
-        self.programs.get(program).is_some_and(|it| it.at_return)
+        let program = self.object.programs.get(program);
+        program.is_some_and(|it| matches!(it.section, ProgramSection::URetProbe { .. }))
     }
 
     /// Attaches a program to places of one file, in one process or in every one, until the descriptor is closed.
     ///
     /// # Errors
-    /// Those of `bpf(2)`; then none of the probes is there.
+    /// What the kernel said; then none of the probes is there.
     pub(crate) fn attach(
         &self,
         program: &str,
         path: &str,
         points: &[Point],
         tgid: Option<u32>,
-    ) -> io::Result<OwnedFd> {
-        let Loaded { program, at_return } =
-            self.programs.get(program).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        sys::link_uprobe_multi(program.as_fd(), &CString::new(path)?, points, *at_return, tgid)
+    ) -> Result<OwnedFd> {
+        let at_return = self.is_at_return(program);
+        let program = self.program(program)?;
+        Ok(sys::link_uprobe_multi(program.as_fd(), &CString::new(path)?, points, at_return, tgid)?)
     }
+}
+
+fn is_probe(program: &aya_obj::Program) -> bool {
+    matches!(program.section, ProgramSection::UProbe { .. } | ProgramSection::URetProbe { .. })
 }
 
 /// Whether such links can be told to see one process. Before Linux 6.10 they saw one thread of it (46ba0e49b642, "bpf: fix

@@ -1,6 +1,11 @@
 //! Places the probes: allocator functions by uprobes, system calls and process life by tracepoints.
 
-use std::{collections::HashSet, fmt, num::NonZero, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+    num::NonZero,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -183,6 +188,20 @@ fn probes_of(programs: Programs, function: &Function, exit_sites: &[String]) -> 
 fn whole<'it>(function: &'it Function, exit_sites: &[String]) -> Option<&'it Whole> {
     let whole = function.whole.as_ref()?.as_ref().ok()?;
     exit_sites.iter().any(|it| *it == function.name).then_some(whole)
+}
+
+/// The programs that the probes of these objects may need, wherever calls will be seen.
+pub(crate) fn programs_of<'a>(
+    programs: Programs,
+    objects: impl Iterator<Item = &'a Object>,
+) -> BTreeSet<&'static str> {
+    let mut names = BTreeSet::new();
+    for object in objects {
+        let entries = object.functions.iter().flat_map(|it| probes_of(programs, it, &[]));
+        let exits = object.functions.iter().flat_map(|it| probes_of(programs, it, &[it.name.to_string()]));
+        names.extend(raising(object).chain(entries).chain(exits).map(|it| it.program));
+    }
+    names
 }
 
 /// Where the object makes and raises exceptions.
