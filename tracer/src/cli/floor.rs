@@ -14,6 +14,9 @@ use crate::{
 pub(super) struct Args {
     #[arg(short, long = "pid", value_name = "PID")]
     pid: u32,
+    /// Probe functions at their symbols and at their returns, as other tools do.
+    #[arg(long)]
+    naive: bool,
 }
 
 /// Smallest that the kernel accepts: nothing is ever written to it.
@@ -26,7 +29,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             target,
             follow: false,
             ring_bytes: RING_BYTES,
-            programs: Programs::Floor,
+            programs: if args.naive { Programs::NaiveFloor } else { Programs::Floor },
             pools: Pools::default(),
             tier: Tier::Exact,
             sample_shift: 0,

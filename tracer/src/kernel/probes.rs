@@ -54,6 +54,8 @@ impl Scope {
 pub enum Programs {
     Trace,
     Floor,
+    /// Empty ones where other tools place theirs: at the symbols of the classic functions, and at their returns.
+    NaiveFloor,
 }
 
 /// Attaches, and knows what is attached.
@@ -138,6 +140,9 @@ const WHOLE: &str = "whole";
 ///
 /// Of functions in `exit_sites` the calls are seen where their results are final.
 fn probes_of(programs: Programs, function: &Function, exit_sites: &[String]) -> Vec<Probe> {
+    if programs == Programs::NaiveFloor {
+        return naive_probes_of(function);
+    }
     let is_trace = programs == Programs::Trace;
     let cookie = function.cookie().0;
     let is_pool = matches!(function.via, Via::Custom(_));
@@ -204,6 +209,20 @@ pub(crate) fn programs_of<'a>(
     names
 }
 
+/// Those that bcc's memleak probes, and of which none throws: a return probe would be fatal there.
+const CLASSIC_ALLOCATIONS: [&str; 8] =
+    ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign", "valloc", "pvalloc"];
+
+fn naive_probes_of(function: &Function) -> Vec<Probe> {
+    let programs: &[&str] = match &*function.name {
+        "free" => &["floor_enter"],
+        name if CLASSIC_ALLOCATIONS.contains(&name) => &["floor_leave", "floor_enter"],
+        _ => &[],
+    };
+    let cookie = function.cookie().0;
+    programs.iter().map(|&program| Probe { program, offset: function.file_offset, cookie }).collect()
+}
+
 /// Where the object makes and raises exceptions.
 fn raising(object: &Object) -> impl Iterator<Item = Probe> {
     let probe = |program| move |offset: &u64| Probe { program, offset: *offset, cookie: 0 };
@@ -228,7 +247,7 @@ impl Probes {
     /// # Errors
     /// The tracepoint, and what the kernel said.
     pub(crate) fn attach_tracepoints(&mut self, ebpf: &mut Ebpf, with_faults: bool) -> Result<()> {
-        if self.programs == Programs::Floor {
+        if self.programs != Programs::Trace {
             return Ok(());
         }
         for syscall in SYSCALLS {
