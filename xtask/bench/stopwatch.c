@@ -1,6 +1,7 @@
-// stopwatch OUT GROUP COMMAND ARGS...: writes into OUT how many seconds COMMAND took.
+// stopwatch OUT GROUP GATE COMMAND ARGS...: writes into OUT how many seconds COMMAND took.
 //
-// GROUP is the cgroup.procs of the control group in which it shall run, or -.
+// GROUP is the cgroup.procs of the control group in which it shall run, or -. GATE is a named pipe at which it waits until
+// somebody writes to it, or -.
 //
 // This process becomes COMMAND, which so keeps the pid that a tracer has been given. The clock is read by a
 // child which waits until the last descriptor of a pipe is closed, which is when COMMAND and the processes that
@@ -20,12 +21,17 @@ static double now(void) {
 
 int main(int count, char **words) {
     int alive[2];
-    if (count < 4) return dprintf(2, "stopwatch: wanted OUT GROUP COMMAND ARGS...\n"), 2;
+    if (count < 5) return dprintf(2, "stopwatch: wanted OUT GROUP GATE COMMAND ARGS...\n"), 2;
     int out = open(words[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (out < 0 || pipe(alive)) return perror(words[1]), 1;
     if (strcmp(words[2], "-")) {
         int group = open(words[2], O_WRONLY | O_CLOEXEC);
         if (group < 0 || write(group, "0", 1) != 1) return perror(words[2]), 1;
+    }
+    if (strcmp(words[3], "-")) {
+        char byte;
+        int gate = open(words[3], O_RDONLY | O_CLOEXEC);
+        if (gate < 0 || read(gate, &byte, 1) != 1) return perror(words[3]), 1;
     }
     double start = now();
     switch (fork()) {
@@ -42,7 +48,7 @@ int main(int count, char **words) {
     }
     }
     close(alive[0]);
-    execvp(words[3], words + 3);
-    perror(words[3]);
+    execvp(words[4], words + 4);
+    perror(words[4]);
     return 127;
 }

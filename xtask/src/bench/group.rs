@@ -3,14 +3,22 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
+
+use super::afterwards::Afterwards;
 
 /// Wall time says little on a busy machine. Goes away with this value.
 pub(super) struct Group {
     directory: PathBuf,
+    _end: Afterwards,
 }
+
+/// The stopwatch may still be on its way out, and what a measurement that was interrupted has left behind is ended.
+const REMOVE: &str = "for turn in $(seq 100); do
+    rmdir \"$1\" 2>/dev/null && exit
+    [ $turn -gt 20 ] && kill -9 $(cat \"$1/cgroup.procs\") 2>/dev/null
+    sleep 0.05
+done";
 
 /// Where the hierarchy that counts CPU time is mounted: version 1, then version 2.
 const MOUNTS: [&str; 3] = ["/sys/fs/cgroup/cpuacct", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup"];
@@ -19,9 +27,12 @@ const COUNTERS: [&str; 2] = ["cpuacct.usage", "cpu.stat"];
 impl Group {
     /// `None` where none can be made, as in a container.
     pub(super) fn new() -> Option<Self> {
-        let group = Self { directory: mount(Path::exists)?.join("alloctrace-bench") };
-        let made = fs::create_dir(&group.directory);
-        (made.is_ok() || group.directory.is_dir()).then_some(group).filter(|it| it.cpu_s().is_some())
+        let directory = mount(Path::exists)?.join("alloctrace-bench");
+        if fs::create_dir(&directory).is_err() && !directory.is_dir() {
+            return None;
+        }
+        let end = Afterwards::run(REMOVE, &directory).ok()?;
+        Some(Self { directory, _end: end }).filter(|it| it.cpu_s().is_some())
     }
 
     /// A process that writes to this file is in.
@@ -29,20 +40,12 @@ impl Group {
         self.directory.join("cgroup.procs").display().to_string()
     }
 
+    pub(super) fn add(&self, pid: u32) -> std::io::Result<()> {
+        fs::write(self.door(), pid.to_string())
+    }
+
     pub(super) fn cpu_s(&self) -> Option<f64> {
         COUNTERS.iter().find_map(|it| seconds(&fs::read_to_string(self.directory.join(it)).ok()?))
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // The stopwatch may still be on its way out.
-        for _ in 0..100 {
-            if fs::remove_dir(&self.directory).is_ok() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
     }
 }
 

@@ -3,7 +3,6 @@
 //! its time. Traced and untraced runs take turns, each a fresh process with the same work.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -15,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     lab::{self, Lab},
+    launched::cpu_s_of,
     stats::{self, Spread, Table},
 };
 use crate::root;
@@ -78,14 +78,8 @@ impl Workload {
         Ok(())
     }
 
-    /// Of all its threads, to the nanosecond.
     fn cpu_s(&self) -> anyhow::Result<f64> {
-        let mut ns = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))?.filter_map(Result::ok) {
-            let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            ns += text.split_whitespace().next().and_then(|it| it.parse::<u64>().ok()).unwrap_or(0);
-        }
-        Ok(ns as f64 / 1e9)
+        cpu_s_of(self.child.id()).context("the workload has ended")
     }
 
     fn measure(&mut self, rounds: u32, steps: u32) -> anyhow::Result<Cost> {

@@ -17,26 +17,37 @@ use crate::root;
 pub(super) struct Lab {
     /// Sources of the measured programs.
     sources: PathBuf,
+    /// Where cargo puts what it builds for us.
+    release: PathBuf,
     /// Everything that is written.
     pub(super) work: PathBuf,
     pub(super) alloctrace: PathBuf,
+    /// One that the user has named.
+    pub(super) memleak: Option<PathBuf>,
     pub(super) quick: bool,
 }
 
 impl Lab {
-    /// Builds the tracer and makes the directory.
-    pub(super) fn open(quick: bool) -> anyhow::Result<Self> {
+    /// Builds the tracer, if there is none to measure, and makes the directory.
+    pub(super) fn open(
+        quick: bool,
+        memleak: Option<PathBuf>,
+        alloctrace: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         let root = root();
-        run(cargo(&root).args(["build", "--release", "--package", "tracer"]))?;
+        if alloctrace.is_none() {
+            run(cargo(&root).args(["build", "--release", "--package", "tracer"]))?;
+        }
         let metadata = output(cargo(&root).args(["metadata", "--format-version", "1", "--no-deps"]))?;
         let metadata: Value = serde_json::from_str(&metadata).context("read the answer of cargo metadata")?;
         let target =
             metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
         let work = Path::new(target).join("bench");
         fs::create_dir_all(&work).with_context(|| format!("create {}", work.display()))?;
-        let alloctrace = Path::new(target).join("release/alloctrace");
-        ensure!(alloctrace.exists(), "cargo built no {}", alloctrace.display());
-        Ok(Self { sources: root.join("xtask/bench"), work, alloctrace, quick })
+        let release = Path::new(target).join("release");
+        let alloctrace = alloctrace.unwrap_or_else(|| release.join("alloctrace"));
+        ensure!(alloctrace.exists(), "there is no {}", alloctrace.display());
+        Ok(Self { sources: root.join("xtask/bench"), release, work, alloctrace, memleak, quick })
     }
 
     /// Compiles one of our C programs as a distribution would: optimized and without frame pointers.
@@ -60,7 +71,7 @@ impl Lab {
     /// Builds one of the tracer's examples.
     pub(super) fn example(&self, name: &str) -> anyhow::Result<PathBuf> {
         run(cargo(&root()).args(["build", "--release", "--package", "tracer", "--example", name]))?;
-        Ok(self.alloctrace.with_file_name("examples").join(name))
+        Ok(self.release.join("examples").join(name))
     }
 
     /// A file of ours that is not there yet.
@@ -74,6 +85,13 @@ impl Lab {
         }
     }
 
+    /// A named pipe of ours.
+    pub(super) fn pipe(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let pipe = self.fresh(name)?;
+        run(Command::new("mkfifo").arg(&pipe))?;
+        Ok(pipe)
+    }
+
     /// A capture as the JSON report tells it.
     pub(super) fn report(&self, capture: &Path) -> anyhow::Result<Value> {
         let text =
@@ -83,7 +101,13 @@ impl Lab {
 
     pub(super) fn machine(&self) -> Value {
         let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-        json!({ "cpu": cpu_model(), "cpus": cpus, "kernel": first_word_of("/proc/sys/kernel/osrelease"), "load": load() })
+        json!({
+            "cpu": cpu_model(),
+            "cpus": cpus,
+            "kernel": first_word_of("/proc/sys/kernel/osrelease"),
+            "load": load(),
+            "date": today(),
+        })
     }
 
     pub(super) fn machine_line(&self) -> String {
@@ -91,6 +115,13 @@ impl Lab {
         let word = |field: &str| machine[field].as_str().unwrap_or("?").to_owned();
         format!("{} x {}, Linux {}, load {:.1} before", machine["cpus"], word("cpu"), word("kernel"), load())
     }
+}
+
+/// The losses of a report in a cell.
+pub(super) fn named_losses(report: &Value) -> String {
+    let losses = losses(report);
+    let named: Vec<String> = losses.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    if named.is_empty() { "none".to_owned() } else { named.join(", ") }
 }
 
 /// What is not nothing among the losses of a JSON report.
@@ -143,6 +174,10 @@ fn cpu_model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find(|it| it.starts_with("model name")).and_then(|it| it.split(": ").nth(1));
     model.unwrap_or("unknown CPU").to_owned()
+}
+
+fn today() -> String {
+    output(Command::new("date").arg("+%Y-%m-%d")).map_or_else(|_| "?".to_owned(), |it| it.trim().to_owned())
 }
 
 fn first_word_of(path: &str) -> String {

@@ -1,18 +1,16 @@
 //! Whether a tight loop overruns the tracer: every pair is counted, or the exact number of lost events is.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::{
     lab::{self, Lab},
-    stats::Table,
-    tracer::{self, Tool, Usage},
+    spin::{Spin, Turn},
+    stats::{self, Table},
+    tool::{self, Tool},
+    tracer::Usage,
 };
 
 /// The function of `xtask/bench/spin.c` in which all pairs happen.
@@ -47,7 +45,7 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Value> {
         "frees",
         "lost",
         "difference",
-        "pairs/s",
+        "M events/s",
         "pair, CPU ns",
         "tracer CPU",
         "max RSS",
@@ -56,14 +54,14 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Value> {
     for it in &outcomes {
         table.row(vec![
             it.threads.to_string(),
-            it.pairs.to_string(),
-            it.allocated.to_string(),
-            it.freed.to_string(),
+            stats::grouped(it.pairs),
+            stats::grouped(it.allocated),
+            stats::grouped(it.freed),
             it.lost().to_string(),
             it.difference().to_string(),
-            format!("{:.0}", it.pairs as f64 / it.wall_s),
+            format!("{:.2}", it.events_per_s() / 1e6),
             format!("{:.0}", it.pair_cpu_ns),
-            format!("{:.0}%", it.tracer_s / it.wall_s * 100.0),
+            format!("{:.1} %", it.tracer_s / it.wall_s * 100.0),
             format!("{} MiB", it.usage.max_rss_kib / 1024),
         ]);
     }
@@ -75,25 +73,15 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Value> {
 }
 
 fn measure(lab: &Lab, threads: u32, time: Duration) -> anyhow::Result<Outcome> {
-    let program = lab.compile("spin")?;
     let capture = lab.work.join("lossless.jsonl.zst");
-    let mut child =
-        Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start spin")?;
-    let mut ask = child.stdin.take().context("the pipe to spin")?;
-    let mut answers = BufReader::new(child.stdout.take().context("the pipe from spin")?);
-
-    let running = tracer::attach(Tool::Alloctrace, lab, child.id(), &capture)?.context("a tracer")?;
+    let mut spin = Spin::start(lab)?;
+    let running = tool::attach(Tool::Alloctrace, lab, spin.pid(), &capture)?.context("a tracer")?;
     eprint!("\r\x1b[Kbench: {threads} thread(s) for {} s", time.as_secs());
-    let (start, before) = (Instant::now(), running.cpu_s());
-    writeln!(ask, "{threads} {}", time.as_secs_f64()).context("ask spin")?;
-    let mut answer = String::new();
-    answers.read_line(&mut answer).context("the answer of spin")?;
-    let (pairs, pair_cpu_ns) = parse(&answer).with_context(|| format!("spin answered {answer:?}"))?;
-    let (wall_s, tracer_s) = (start.elapsed().as_secs_f64(), running.cpu_s() - before);
-    let usage = running.stop()?;
+    let before = running.cpu_s();
+    let Turn { pairs, pair_cpu_ns, wall_s } = spin.run(threads, time)?;
+    let tracer_s = running.cpu_s() - before;
+    let usage = tool::detach(Tool::Alloctrace, running)?;
     eprint!("\r\x1b[K");
-    drop(ask);
-    child.wait()?;
 
     let report = lab.report(&capture)?;
     let in_loop = |field: &str| {
@@ -118,12 +106,12 @@ fn measure(lab: &Lab, threads: u32, time: Duration) -> anyhow::Result<Outcome> {
     })
 }
 
-fn parse(answer: &str) -> Option<(u64, f64)> {
-    let (pairs, cpu_ns) = answer.trim().split_once(' ')?;
-    Some((pairs.parse().ok()?, cpu_ns.parse().ok()?))
-}
-
 impl Outcome {
+    /// Those of the program: each pair is two.
+    fn events_per_s(&self) -> f64 {
+        2.0 * self.pairs as f64 / self.wall_s
+    }
+
     fn loss(&self, name: &str) -> u64 {
         self.losses.iter().find(|(it, _)| it == name).map_or(0, |(_, count)| *count)
     }
@@ -160,6 +148,7 @@ impl Outcome {
             "threads": self.threads,
             "wall_s": self.wall_s,
             "pairs": self.pairs,
+            "events_per_s": self.events_per_s(),
             "pair_cpu_ns": self.pair_cpu_ns,
             "allocated_blocks": self.allocated,
             "freed_blocks": self.freed,

@@ -1,179 +1,189 @@
-//! What one malloc+free pair costs in a tight loop, below a short and a long call stack.
+//! What one malloc+free pair costs in a tight loop: below short and long call stacks, on several threads, beside many
+//! live blocks.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{cell::Cell, thread, time::Duration};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
-    lab::{self, Lab},
+    grid::{self, Sample, Samples},
+    lab::Lab,
     pair::Pair,
-    stats::{self, Spread, Table},
-    tracer::{self, Tool},
+    rounds::Rounds,
+    spin::Spin,
+    stats,
+    tool::{self, Tool},
+    tracer::Running,
 };
 
-const DEPTHS: [u32; 2] = [4, 27];
-const TOOLS: [Tool; 4] = [Tool::Untraced, Tool::Floor, Tool::Alloctrace, Tool::Bpftrace];
-/// How often a round is tried that another tracer on this machine has disturbed.
-const TRIES: u32 = 5;
-
-/// One tool in one round, by depth.
-#[derive(Clone, Copy, Default)]
-struct Sample {
-    cpu_ns: f64,
-    wall_ns: f64,
-    /// CPU time of the tracer itself, per pair.
-    tracer_ns: Option<f64>,
-}
-
-/// Samples of one tool at one depth; `None` where a round could not be measured.
-type Rounds = Vec<Option<Sample>>;
-
-struct Results {
-    rounds: BTreeMap<(usize, u32), Rounds>,
-    lost_events: u64,
-}
+/// Callers of malloc.
+const DEPTHS: [u64; 3] = [5, 27, 100];
+const THREADS: [u64; 3] = [1, 2, 4];
+/// Live blocks.
+const BLOCKS: [u64; 3] = [0, 1_000_000, 10_000_000];
+/// More than these do the tables of the bpftrace script not hold, and with traps at the symbols they take too long.
+const MOST_BLOCKS: u64 = 1_000_000;
+const BLOCKS_ROUNDS: u32 = 3;
 
 pub(super) fn run(lab: &Lab, rounds: u32) -> anyhow::Result<Value> {
-    println!("\nOne malloc+free pair in a tight loop, {rounds} rounds: median (least..greatest)");
-    let mut skipped = Vec::new();
-    if let Err(reason) = lab::need("bpftrace", &["bpftrace"]) {
-        skipped.push((Tool::Bpftrace, reason));
+    let mut canary = Pair::start(lab)?;
+    let lost = Cell::new(0);
+    let depths = by_depth(lab, rounds, &mut canary, &lost)?;
+    let threads = by_threads(lab, rounds, &mut canary, &lost)?;
+    let blocks = by_blocks(lab, rounds.min(BLOCKS_ROUNDS), &mut canary, &lost)?;
+    println!("  events lost by alloctrace: {}", lost.get());
+    Ok(json!({
+        "rounds": rounds,
+        "by_frames": depths,
+        "by_threads": threads,
+        "by_live_blocks": blocks,
+        "lost_events": lost.get(),
+    }))
+}
+
+fn title(of: &str, rounds: u32) {
+    println!(
+        "\nOne malloc+free pair in a tight loop {of}, {}: median (least..greatest); ratios are of added time",
+        stats::rounds(rounds.into())
+    );
+}
+
+fn by_depth(lab: &Lab, rounds: u32, canary: &mut Pair, lost: &Cell<u64>) -> anyhow::Result<Value> {
+    title("by the depth of the stack", rounds);
+    let time = Duration::from_millis(if lab.quick { 150 } else { 500 });
+    let measured = Rounds::measure(lab, "depth", rounds, &Tool::ALL, canary, |tool| {
+        if tool == Tool::Heaptrack {
+            let (reader, environment) = tool::heaptrack(lab)?;
+            let mut pair = Pair::start_with(lab, &environment)?;
+            let samples = DEPTHS.iter().map(|&it| depth(&mut pair, None, it, time)).collect();
+            pair.end()?;
+            reader.wait()?;
+            return samples;
+        }
+        let mut pair = Pair::start(lab)?;
+        let running = attach(lab, tool, &mut pair)?;
+        let samples =
+            DEPTHS.iter().map(|&it| depth(&mut pair, running.as_ref(), it, time)).collect::<Result<_, _>>();
+        end(lab, tool, running, lost)?;
+        samples
+    })?;
+    Ok(grid::print(&measured, "frames", &DEPTHS, &[grid::TRACER_NS]))
+}
+
+fn depth(
+    pair: &mut Pair,
+    running: Option<&Running>,
+    frames: u64,
+    time: Duration,
+) -> anyhow::Result<Option<Sample>> {
+    let before = running.map(Running::cpu_s);
+    let cost = pair.measure(frames as u32, time)?;
+    if running.is_some() {
+        // What is still on its way to the tracer belongs to these pairs.
+        thread::sleep(Duration::from_millis(200));
     }
-    let mut pair = Pair::start(lab)?;
-    let mut results = Results { rounds: BTreeMap::new(), lost_events: 0 };
-    for round in 0..rounds {
-        for (index, tool) in TOOLS.into_iter().enumerate() {
-            if skipped.iter().any(|(it, _)| *it == tool) {
+    let used = running.zip(before).map(|(it, before)| it.cpu_s() - before);
+    let tracer_ns = used.map(|seconds| seconds * 1e9 / cost.pairs as f64);
+    Ok(Some(Sample { cpu_ns: cost.cpu_ns, tracer_ns, ..Sample::default() }))
+}
+
+fn by_threads(lab: &Lab, rounds: u32, canary: &mut Pair, lost: &Cell<u64>) -> anyhow::Result<Value> {
+    title("on several threads", rounds);
+    let time = Duration::from_millis(if lab.quick { 200 } else { 1000 });
+    let measured = Rounds::measure(lab, "threads", rounds, &Tool::ATTACHED, canary, |tool| {
+        let mut spin = Spin::start(lab)?;
+        let running = tool::attach(tool, lab, spin.pid(), &capture(lab))?;
+        let mut one = |threads: u64| {
+            // Lets the tracer see the stacks for the first time.
+            spin.run(threads as u32, time / 10)?;
+            let before = running.as_ref().map(Running::cpu_s);
+            let turn = spin.run(threads as u32, time)?;
+            if running.is_some() {
+                thread::sleep(Duration::from_millis(200));
+            }
+            let used = running.as_ref().zip(before).map(|(it, before)| it.cpu_s() - before);
+            anyhow::Ok(Some(Sample {
+                cpu_ns: turn.pair_cpu_ns,
+                tracer_ns: used.map(|seconds| seconds * 1e9 / turn.pairs as f64),
+                pairs_per_s: Some(turn.pairs as f64 / turn.wall_s),
+                ..Sample::default()
+            }))
+        };
+        let samples = THREADS.iter().map(|&it| one(it)).collect::<Result<Samples, _>>();
+        end(lab, tool, running, lost)?;
+        samples
+    })?;
+    let throughput: grid::Figure =
+        ("M pairs/s", "million_pairs_per_s", 2, |it| it.pairs_per_s.map(|it| it / 1e6));
+    Ok(grid::print(&measured, "threads", &THREADS, &[throughput, grid::TRACER_NS]))
+}
+
+fn by_blocks(lab: &Lab, rounds: u32, canary: &mut Pair, lost: &Cell<u64>) -> anyhow::Result<Value> {
+    title("that replaces any one of many live blocks", rounds);
+    let time = Duration::from_millis(if lab.quick { 200 } else { 1000 });
+    let cases = if lab.quick { &BLOCKS[..2] } else { &BLOCKS[..] };
+    let tools = [Tool::Untraced, Tool::NaiveFloor, Tool::Floor, Tool::Alloctrace, Tool::Bpftrace];
+    let measured = Rounds::measure(lab, "live blocks", rounds, &tools, canary, |tool| {
+        let mut pair = Pair::start(lab)?;
+        let running = attach(lab, tool, &mut pair)?;
+        let before_mib = running.as_ref().and_then(Running::own_mib);
+        let mut samples = Samples::new();
+        for &count in cases {
+            if count > MOST_BLOCKS && matches!(tool, Tool::NaiveFloor | Tool::Bpftrace) {
+                samples.push(None);
                 continue;
             }
-            eprint!("\r\x1b[Kbench: round {} of {rounds}: {tool}", round + 1);
-            let samples = match undisturbed(lab, &mut pair, tool, &mut results.lost_events) {
-                Ok(samples) => samples,
-                // The figures of the other tools are still worth having.
-                Err(error) if tool != Tool::Untraced => {
-                    eprintln!("\nbench: {tool}: {error:#}");
-                    skipped.push((tool, format!("{error:#}")));
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            for (depth, sample) in DEPTHS.into_iter().zip(samples) {
-                results.rounds.entry((index, depth)).or_default().push(sample);
+            pair.hold(count)?;
+            if let Some(running) = &running {
+                running.until_idle();
             }
+            let cost = pair.measure(4, time)?;
+            let tracer_mib = running.as_ref().and_then(Running::own_mib);
+            let more =
+                tracer_mib.zip(before_mib).map(|(after, before)| (after - before) * f64::from(1 << 20));
+            // The others keep them in the kernel.
+            let is_ours = tool == Tool::Alloctrace && count > 0;
+            let bytes_per_block = more.filter(|_| is_ours).map(|bytes| bytes / count as f64);
+            samples.push(Some(Sample {
+                cpu_ns: cost.cpu_ns,
+                tracer_mib,
+                bytes_per_block,
+                ..Sample::default()
+            }));
         }
+        end(lab, tool, running, lost)?;
+        Ok(samples)
+    })?;
+    let figures: [grid::Figure; 2] = [
+        ("tracer MiB", "tracer_mib", 0, |it| it.tracer_mib),
+        ("bytes/live block", "tracer_bytes_per_live_block", 0, |it| it.bytes_per_block),
+    ];
+    let result = grid::print(&measured, "live blocks", cases, &figures);
+    if lab.quick {
+        println!("  --quick leaves out {} live blocks", stats::grouped(BLOCKS[2]));
     }
-    eprint!("\r\x1b[K");
-    for (tool, reason) in &skipped {
-        println!("  without {tool}: {}", reason.lines().next().unwrap_or_default());
-    }
-    Ok(results.print())
+    Ok(result)
 }
 
-/// One tool at all depths. Nothing else may trace the process before and after.
-fn undisturbed(
-    lab: &Lab,
-    pair: &mut Pair,
-    tool: Tool,
-    lost: &mut u64,
-) -> anyhow::Result<[Option<Sample>; DEPTHS.len()]> {
-    for _ in 0..TRIES {
-        pair.until_untraced()?;
-        let samples = measure(lab, pair, tool, lost)?;
-        if !pair.is_traced()? {
-            return Ok(samples.map(Some));
-        }
-    }
-    Ok([None; DEPTHS.len()])
+fn capture(lab: &Lab) -> std::path::PathBuf {
+    lab.work.join("micro.jsonl.zst")
 }
 
-fn measure(lab: &Lab, pair: &mut Pair, tool: Tool, lost: &mut u64) -> anyhow::Result<[Sample; DEPTHS.len()]> {
-    let time = Duration::from_millis(if lab.quick { 200 } else { 500 });
-    let capture = lab.work.join("micro.jsonl.zst");
-    let running = tracer::attach(tool, lab, pair.pid(), &capture)?;
+fn attach(lab: &Lab, tool: Tool, pair: &mut Pair) -> anyhow::Result<Option<Running>> {
+    let running = tool::attach(tool, lab, pair.pid(), &capture(lab))?;
     if running.is_some() {
         pair.until_traced()?;
     }
-    let mut samples = [Sample::default(); DEPTHS.len()];
-    for (sample, depth) in samples.iter_mut().zip(DEPTHS) {
-        let before = running.as_ref().map(tracer::Running::cpu_s);
-        let cost = pair.measure(depth, time)?;
-        if running.is_some() {
-            // What is still on its way to the tracer belongs to these pairs.
-            thread::sleep(Duration::from_millis(200));
-        }
-        let used = running.as_ref().zip(before).map(|(it, before)| it.cpu_s() - before);
-        let tracer_ns = used.map(|seconds| seconds * 1e9 / cost.pairs as f64);
-        *sample = Sample { cpu_ns: cost.cpu_ns, wall_ns: cost.wall_ns, tracer_ns };
-    }
-    if let Some(running) = running {
-        running.stop()?;
-    }
-    if tool == Tool::Alloctrace {
-        let report = lab.report(&capture)?;
-        *lost += report["loss"]["lost_events"].as_u64().unwrap_or(0);
-    }
-    Ok(samples)
+    Ok(running)
 }
 
-impl Results {
-    fn of(&self, tool: Tool, depth: u32, value: impl Fn(&Sample) -> Option<f64>) -> Vec<Option<f64>> {
-        let index = TOOLS.iter().position(|it| *it == tool).unwrap_or_default();
-        let rounds = self.rounds.get(&(index, depth)).map(Vec::as_slice).unwrap_or_default();
-        rounds.iter().map(|it| it.as_ref().and_then(&value)).collect()
+fn end(lab: &Lab, tool: Tool, running: Option<Running>, lost: &Cell<u64>) -> anyhow::Result<()> {
+    if let Some(running) = running {
+        tool::detach(tool, running)?;
     }
-
-    /// CPU time over the untraced pair of the same round.
-    fn added(&self, tool: Tool, depth: u32) -> Vec<Option<f64>> {
-        let base = self.of(Tool::Untraced, depth, |it| Some(it.cpu_ns));
-        let with = self.of(tool, depth, |it| Some(it.cpu_ns));
-        with.iter().zip(base).map(|(with, base)| Some((*with)? - base?)).collect()
+    if tool == Tool::Alloctrace {
+        let report = lab.report(&capture(lab))?;
+        lost.set(lost.get() + report["loss"]["lost_events"].as_u64().unwrap_or(0));
     }
-
-    fn print(&self) -> Value {
-        let spread = |values: Vec<Option<f64>>| Spread::of(values.into_iter().flatten());
-        let mut depths = Map::new();
-        for depth in DEPTHS {
-            let floor = self.added(Tool::Floor, depth);
-            let script = self.added(Tool::Bpftrace, depth);
-            let headings =
-                ["", "pair, CPU ns", "added ns", "x empty programs", "x bpftrace", "tracer's CPU, ns"];
-            let mut table = Table::new(&headings);
-            let mut rows = Map::new();
-            for tool in TOOLS {
-                let pair = spread(self.of(tool, depth, |it| Some(it.cpu_ns)));
-                if pair.is_none() {
-                    continue;
-                }
-                let added = self.added(tool, depth);
-                let traced = tool != Tool::Untraced;
-                let of = |base: &[Option<f64>]| traced.then(|| Spread::ratio(&added, base)).flatten();
-                let (of_floor, of_script) = (of(&floor), of(&script));
-                let added = if traced { spread(added.clone()) } else { None };
-                let tracer = spread(self.of(tool, depth, |it| it.tracer_ns));
-                table.row(vec![
-                    tool.to_string(),
-                    stats::cell(pair, if traced { 0 } else { 1 }, ""),
-                    stats::cell(added, 0, ""),
-                    stats::cell(of_floor, 2, ""),
-                    stats::cell(of_script, 2, ""),
-                    stats::cell(tracer, 0, ""),
-                ]);
-                rows.insert(
-                    tool.to_string(),
-                    json!({
-                        "pair_cpu_ns": stats::json_or_null(pair),
-                        "pair_wall_ns": stats::json_or_null(spread(self.of(tool, depth, |it| Some(it.wall_ns)))),
-                        "added_cpu_ns": stats::json_or_null(added),
-                        "added_of_floor": stats::json_or_null(of_floor),
-                        "added_of_bpftrace": stats::json_or_null(of_script),
-                        "tracer_cpu_ns": stats::json_or_null(tracer),
-                    }),
-                );
-            }
-            println!("{depth} frames\n{table}");
-            depths.insert(depth.to_string(), Value::Object(rows));
-        }
-        println!("  events lost by alloctrace: {}", self.lost_events);
-        json!({ "by_frames": depths, "lost_events": self.lost_events })
-    }
+    Ok(())
 }

@@ -2,14 +2,14 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 
-use super::{lab::Lab, stats::Spread};
+use super::{afterwards::bound, lab::Lab, stats::Spread};
 
 /// Runs malloc+free pairs when asked. See `xtask/bench/pair.c`.
 pub(super) struct Pair {
@@ -35,15 +35,26 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Pair {
     pub(super) fn start(lab: &Lab) -> anyhow::Result<Self> {
+        Self::start_with(lab, &[])
+    }
+
+    /// With more in its environment, as `NAME=VALUE`.
+    pub(super) fn start_with(lab: &Lab, environment: &[String]) -> anyhow::Result<Self> {
         let program = lab.compile("pair")?;
-        let mut child = Command::new(&program)
+        // What is for it alone must not come to the one that starts it.
+        let mut child = bound("env", "KILL")
+            .args(environment)
+            .arg(&program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("start {}", program.display()))?;
         let ask = child.stdin.take().context("the pipe to pair")?;
         let answer = BufReader::new(child.stdout.take().context("the pipe from pair")?);
-        Ok(Self { child, ask, answer })
+        let mut pair = Self { child, ask, answer };
+        // Until it answers, the process is still one of those that have started it.
+        pair.hold(0)?;
+        Ok(pair)
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -51,7 +62,23 @@ impl Pair {
     }
 
     fn run(&mut self, frames: u32, pairs: u64) -> anyhow::Result<PairCost> {
-        writeln!(self.ask, "{frames} {pairs}").context("ask pair")?;
+        self.ask(&format!("{frames} {pairs}"), pairs)
+    }
+
+    /// Makes so many blocks live, instead of those that were. Returns what one cost.
+    pub(super) fn hold(&mut self, blocks: u64) -> anyhow::Result<PairCost> {
+        self.ask(&format!("hold {blocks}"), blocks)
+    }
+
+    /// Lets it end by itself.
+    pub(super) fn end(mut self) -> anyhow::Result<()> {
+        writeln!(self.ask, "end").context("tell pair to end")?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    fn ask(&mut self, question: &str, pairs: u64) -> anyhow::Result<PairCost> {
+        writeln!(self.ask, "{question}").context("ask pair")?;
         let mut line = String::new();
         self.answer.read_line(&mut line).context("the answer of pair")?;
         let mut numbers = line.split_whitespace().map(str::parse);

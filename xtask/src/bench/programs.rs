@@ -1,135 +1,124 @@
-//! What tracing costs whole programs of the distribution.
+//! What tracing costs whole programs of the distribution: CPU time of the program first, since wall time says little on a busy
+//! machine, then throughput or wall time, then what the tracer itself takes.
 
-use std::{
-    fs,
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
-
-use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
 use super::{
     group::Group,
     lab::{self, Lab},
+    launched::Track,
+    memleak,
     pair::Pair,
+    postgres::{self, Cluster},
+    redis,
+    rounds::Rounds,
     stats::{self, Spread, Table},
-    tracer::{self, Tool, Usage},
-    workload::{self, Launched, Server},
+    tool::Tool,
+    tracer::Usage,
+    workload,
 };
 
 /// One run.
-struct Sample {
-    /// From the first instruction of the program to its end.
-    wall_s: f64,
+pub(super) struct Sample {
+    /// Of the program's work alone.
+    pub(super) wall_s: f64,
     /// With the start of the tracer, its report and its end.
-    whole_s: f64,
-    /// Of the program and its children, with the traps; where we can know it.
-    cpu_s: Option<f64>,
-    tracer: Option<Usage>,
-    report: Option<Value>,
+    pub(super) whole_s: f64,
+    /// Of the program, with the traps; where we can know it.
+    pub(super) cpu_s: Option<f64>,
+    /// Requests or transactions, of a server.
+    pub(super) work_per_s: Option<f64>,
+    pub(super) tracer: Option<Usage>,
+    pub(super) report: Option<Value>,
 }
 
-const TOOLS: [Tool; 5] = [Tool::Untraced, Tool::Floor, Tool::Alloctrace, Tool::Bpftrace, Tool::Heaptrack];
-/// How often a run is tried that another tracer on this machine has disturbed.
-const TRIES: u32 = 5;
+/// What is divided by: heading, name in JSON.
+const BASES: [(Tool, &str, &str); 5] = [
+    (Tool::Untraced, "x untraced", "cpu_of_untraced"),
+    (Tool::Floor, "x our floor", "cpu_of_floor"),
+    (Tool::NaiveFloor, "x naive floor", "cpu_of_naive_floor"),
+    (Tool::Bpftrace, "x bpftrace", "cpu_of_bpftrace"),
+    (Tool::Memleak, "x memleak", "cpu_of_memleak"),
+];
 
-pub(super) fn run(lab: &Lab, rounds: u32) -> anyhow::Result<Value> {
-    println!("\nWhole programs, {rounds} rounds: median (least..greatest)");
-    let stopwatch = lab.compile("stopwatch")?;
+/// What is measured, in this order, and how the tools come to it.
+const NAMES: [(&str, &str); 6] = [
+    ("redis-server", "attached"),
+    ("PostgreSQL", "attached to the backend of pgbench's one session"),
+    ("sqlite3", "from its first instruction on"),
+    ("python3", "from its first instruction on"),
+    ("python3, PYTHONMALLOC=malloc", "from its first instruction on"),
+    ("g++", "its cc1plus, from its first instruction on"),
+];
+
+pub(super) fn run(lab: &Lab, rounds: u32, only: &[String]) -> anyhow::Result<Value> {
+    println!(
+        "\nWhole programs, {}: median (least..greatest) of the CPU time of the program alone; {}",
+        stats::rounds(rounds.into()),
+        memleak::which(lab)
+    );
     let group = Group::new();
-    let mut pair = Pair::start(lab)?;
+    if group.is_none() {
+        println!("  no control group can be made here: CPU time is known of redis-server only");
+    }
+    let track = Track { lab, stopwatch: lab.compile("stopwatch")?, group: group.as_ref() };
+    let mut canary = Pair::start(lab)?;
     let mut results = Map::new();
-    for program in [workload::sqlite(lab), workload::compiler(lab)] {
-        match program {
-            Ok(program) => {
-                let tools = [Tool::Untraced, Tool::Alloctrace, Tool::Bpftrace, Tool::Heaptrack];
-                let one = |tool| launched(lab, &stopwatch, group.as_ref(), &program, tool);
-                results
-                    .insert(program.name.to_owned(), measure(program.name, rounds, &tools, &mut pair, one)?);
+    for (name, how) in NAMES {
+        if !is_wanted(name, only) {
+            continue;
+        }
+        match one(&track, name, rounds, &mut canary) {
+            Ok(measured) => {
+                results.insert(name.to_owned(), print(name, how, &measured));
             }
-            Err(reason) => println!("  skipped: {reason:#}"),
+            Err(reason) => println!("  without {name}: {reason:#}"),
         }
     }
-    match lab::need("redis-server", &["redis-server"])
-        .and_then(|()| lab::need("redis-benchmark", &["redis-tools"]))
-    {
-        Ok(()) => {
-            let tools = [Tool::Untraced, Tool::Floor, Tool::Alloctrace, Tool::Bpftrace];
-            let name = "redis-benchmark";
-            results
-                .insert(name.to_owned(), measure(name, rounds, &tools, &mut pair, |tool| redis(lab, tool))?);
+    Ok(json!({ "rounds": rounds, "by_program": results }))
+}
+
+/// Whether the user has asked for it, by a part of its name.
+pub(super) fn is_wanted(name: &str, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|it| name.to_lowercase().contains(&it.to_lowercase()))
+}
+
+fn one(track: &Track<'_>, name: &str, rounds: u32, canary: &mut Pair) -> anyhow::Result<Rounds<Sample>> {
+    let lab = track.lab;
+    let launched = match name {
+        "redis-server" => {
+            redis::missing().map_or(Ok(()), |reason| Err(anyhow::Error::msg(reason)))?;
+            return Rounds::measure(lab, name, rounds, &Tool::ALL, canary, |tool| redis::run(lab, tool));
         }
-        Err(reason) => println!("  skipped: {reason}"),
-    }
-    Ok(Value::Object(results))
-}
-
-/// All rounds of one program under all tools, and the table of it.
-fn measure(
-    name: &str,
-    rounds: u32,
-    tools: &[Tool],
-    pair: &mut Pair,
-    one: impl Fn(Tool) -> anyhow::Result<Sample>,
-) -> anyhow::Result<Value> {
-    let mut samples: Vec<Vec<Option<Sample>>> = TOOLS.iter().map(|_| Vec::new()).collect();
-    let mut skipped = Vec::new();
-    for &tool in tools {
-        let there = match tool {
-            Tool::Bpftrace => lab::need("bpftrace", &["bpftrace"]),
-            Tool::Heaptrack => lab::need("heaptrack", &["heaptrack", "zstd"]),
-            _ => Ok(()),
-        };
-        skipped.extend(there.err().map(|reason| (tool, reason)));
-    }
-    for round in 0..rounds {
-        for &tool in tools {
-            if skipped.iter().any(|(it, _)| *it == tool) {
-                continue;
-            }
-            eprint!("\r\x1b[Kbench: {name}, round {} of {rounds}: {tool}", round + 1);
-            match undisturbed(pair, || one(tool)) {
-                Ok(sample) => samples[index(tool)].push(sample),
-                Err(error) if tool != Tool::Untraced => {
-                    eprintln!("\nbench: {name} under {tool}: {error:#}");
-                    skipped.push((tool, format!("{error:#}")));
-                }
-                Err(error) => return Err(error),
-            }
+        "PostgreSQL" => {
+            let cluster = Cluster::start()?;
+            // heaptrack would have to be in the whole server from its start.
+            return Rounds::measure(lab, name, rounds, &Tool::ATTACHED, canary, |tool| {
+                postgres::run(lab, &cluster, track.group, tool)
+            });
         }
-    }
-    eprint!("\r\x1b[K");
-    let result = print(name, &samples);
-    for (tool, reason) in &skipped {
-        println!("  without {tool}: {}", reason.lines().next().unwrap_or_default());
-    }
-    Ok(result)
-}
-
-fn index(tool: Tool) -> usize {
-    TOOLS.iter().position(|it| *it == tool).unwrap_or_default()
-}
-
-/// Nothing else may trace the C library before and after; `None` if that did not come about.
-fn undisturbed(pair: &mut Pair, one: impl Fn() -> anyhow::Result<Sample>) -> anyhow::Result<Option<Sample>> {
-    for _ in 0..TRIES {
-        pair.until_untraced()?;
-        let sample = one()?;
-        if !pair.is_traced()? {
-            return Ok(Some(sample));
+        "sqlite3" => workload::sqlite(lab, if lab.quick { 30_000 } else { 150_000 }, 1)?,
+        "python3" => workload::python(lab, if lab.quick { 50_000 } else { 300_000 }, &[])?,
+        "python3, PYTHONMALLOC=malloc" => {
+            let rows = if lab.quick { 5_000 } else { 60_000 };
+            workload::python(lab, rows, &[("PYTHONMALLOC", "malloc")])?
         }
-    }
-    Ok(None)
+        _ if lab.quick => workload::compiler(lab, 2, 0)?,
+        _ => workload::compiler(lab, workload::ALL_HEADERS, 6)?,
+    };
+    Rounds::measure(lab, name, rounds, &Tool::ALL, canary, |tool| track.run(&launched, tool))
 }
 
-fn print(name: &str, samples: &[Vec<Option<Sample>>]) -> Value {
-    let headings = [
-        name,
-        "wall s",
-        "wall x untraced",
-        "CPU x untraced",
+fn print(name: &str, how: &str, rounds: &Rounds<Sample>) -> Value {
+    println!("{name} ({how})");
+    let bases: Vec<_> = BASES.iter().filter(|(tool, ..)| rounds.last(*tool).is_some()).collect();
+    let has_work = rounds.last(Tool::Untraced).is_some_and(|it| it.work_per_s.is_some());
+    let mut headings = vec!["", "CPU s"];
+    headings.extend(bases.iter().map(|(_, heading, _)| *heading));
+    headings.push(if has_work { "throughput x" } else { "wall x" });
+    let mut costs = Table::new(&headings);
+    let mut tracers = Table::new(&[
+        "",
         "ready s",
         "end s",
         "whole s",
@@ -137,116 +126,89 @@ fn print(name: &str, samples: &[Vec<Option<Sample>>]) -> Value {
         "tracer RSS",
         "allocations",
         "losses",
-    ];
-    let mut table = Table::new(&headings);
+    ]);
     let mut rows = Map::new();
-    let values = |tool: Tool, value: &dyn Fn(&Sample) -> Option<f64>| -> Vec<Option<f64>> {
-        samples[index(tool)].iter().map(|it| it.as_ref().and_then(value)).collect()
-    };
-    let spread = |values: Vec<Option<f64>>| Spread::of(values.into_iter().flatten());
-    for tool in TOOLS {
-        let wall = values(tool, &|it| Some(it.wall_s));
-        if wall.iter().all(Option::is_none) {
-            continue;
+    for tool in rounds.tools() {
+        let cpu_s = |tool| rounds.of(tool, |it| it.cpu_s);
+        let mut row = Map::new();
+        let mut cells = vec![tool.to_string(), stats::cell(rounds.spread(tool, |it| it.cpu_s), 3, "")];
+        row.insert("cpu_s".to_owned(), stats::json_or_null(rounds.spread(tool, |it| it.cpu_s)));
+        for (base, _, name) in &bases {
+            let ratio = Spread::ratio(&cpu_s(tool), &cpu_s(*base)).filter(|_| *base != tool);
+            cells.push(stats::cell(ratio, 2, ""));
+            row.insert((*name).to_owned(), stats::json_or_null(ratio));
         }
-        let slower = Spread::ratio(&wall, &values(Tool::Untraced, &|it| Some(it.wall_s)));
-        let dearer = Spread::ratio(&values(tool, &|it| it.cpu_s), &values(Tool::Untraced, &|it| it.cpu_s));
-        let (wall, whole) = (spread(wall), spread(values(tool, &|it| Some(it.whole_s))));
-        let ready = spread(values(tool, &|it| it.tracer?.ready_s));
-        let end = spread(values(tool, &|it| it.tracer?.end_s));
-        let cpu = spread(values(tool, &|it| it.tracer.map(|it| it.cpu_s)));
-        let rss = spread(values(tool, &|it| Some(it.tracer?.max_rss_kib as f64 / 1024.0)));
-        let rss = if tool == Tool::Heaptrack { None } else { rss };
-        let last = samples[index(tool)].iter().flatten().next_back().and_then(|it| it.report.as_ref());
+        let of_untraced = |value: fn(&Sample) -> Option<f64>| {
+            Spread::ratio(&rounds.of(tool, value), &rounds.of(Tool::Untraced, value))
+                .filter(|_| tool != Tool::Untraced)
+        };
+        let slower = of_untraced(|it| Some(it.wall_s));
+        let throughput = of_untraced(|it| it.work_per_s);
+        cells.push(stats::cell(if has_work { throughput } else { slower }, 2, ""));
+        costs.row(cells);
+        row.insert("wall_of_untraced".to_owned(), stats::json_or_null(slower));
+        row.insert("throughput_of_untraced".to_owned(), stats::json_or_null(throughput));
+        row.insert("work_per_s".to_owned(), stats::json_or_null(rounds.spread(tool, |it| it.work_per_s)));
+        row.insert("wall_s".to_owned(), stats::json_or_null(rounds.spread(tool, |it| Some(it.wall_s))));
+        row.extend(tracer_row(tool, rounds, &mut tracers));
+        rows.insert(tool.key().to_owned(), Value::Object(row));
+    }
+    println!("{costs}\n{tracers}");
+    rounds.print_skipped();
+    Value::Object(rows)
+}
+
+/// What the tracer itself took.
+fn tracer_row(tool: Tool, rounds: &Rounds<Sample>, table: &mut Table) -> Map<String, Value> {
+    let ready = rounds.spread(tool, |it| it.tracer?.ready_s);
+    let end = rounds.spread(tool, |it| it.tracer?.end_s);
+    let whole = rounds.spread(tool, |it| Some(it.whole_s));
+    let cpu = rounds.spread(tool, |it| it.tracer.map(|it| it.cpu_s));
+    let rss =
+        rounds.spread(tool, |it| it.tracer.map(|it| it.max_rss_kib as f64 / 1024.0).filter(|it| *it > 0.0));
+    let report = rounds.last(tool).and_then(|it| it.report.as_ref());
+    let losses = match tool {
+        Tool::Alloctrace => report.map_or_else(|| "-".to_owned(), lab::named_losses),
+        Tool::Bpftrace | Tool::Memleak => "not counted".to_owned(),
+        _ => "-".to_owned(),
+    };
+    if tool != Tool::Untraced {
+        let allocations = report.and_then(|it| it["totals"]["allocated_blocks"].as_u64());
         table.row(vec![
             tool.to_string(),
-            stats::cell(wall, 2, ""),
-            stats::cell(slower, 2, ""),
-            stats::cell(dearer, 2, ""),
             median(ready),
             median(end),
             median(whole),
             median(cpu),
             rss.map_or_else(|| "-".to_owned(), |it| format!("{:.0} MiB", it.max)),
-            last.map_or_else(|| "-".to_owned(), |it| it["totals"]["allocated_blocks"].to_string()),
-            last.map_or_else(|| "-".to_owned(), named_losses),
+            allocations.map_or_else(|| "-".to_owned(), stats::grouped),
+            losses,
         ]);
-        rows.insert(
-            tool.to_string(),
-            json!({
-                "wall_s": stats::json_or_null(wall),
-                "wall_of_untraced": stats::json_or_null(slower),
-                "cpu_of_untraced": stats::json_or_null(dearer),
-                "ready_s": stats::json_or_null(ready),
-                "end_s": stats::json_or_null(end),
-                "whole_s": stats::json_or_null(whole),
-                "tracer_cpu_s": stats::json_or_null(cpu),
-                "tracer_max_rss_mib": stats::json_or_null(rss),
-                "totals": last.map_or(Value::Null, |it| it["totals"].clone()),
-                "losses": last.map_or(Value::Null, |it| it["loss"].clone()),
-            }),
-        );
     }
-    println!("{table}");
-    Value::Object(rows)
+    let json = json!({
+        "ready_s": stats::json_or_null(ready),
+        "end_s": stats::json_or_null(end),
+        "whole_s": stats::json_or_null(whole),
+        "tracer_cpu_s": stats::json_or_null(cpu),
+        "tracer_max_rss_mib": stats::json_or_null(rss),
+        "totals": report.map_or(Value::Null, |it| it["totals"].clone()),
+        "losses": report.map_or(Value::Null, |it| it["loss"].clone()),
+    });
+    json.as_object().cloned().unwrap_or_default()
 }
 
 fn median(spread: Option<Spread>) -> String {
     spread.map_or_else(|| "-".to_owned(), |it| format!("{:.2}", it.median))
 }
 
-fn named_losses(report: &Value) -> String {
-    let losses = lab::losses(report);
-    let named: Vec<String> = losses.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    if named.is_empty() { "none".to_owned() } else { named.join(", ") }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn launched(
-    lab: &Lab,
-    stopwatch: &Path,
-    group: Option<&Group>,
-    program: &Launched,
-    tool: Tool,
-) -> anyhow::Result<Sample> {
-    let out = lab.fresh("stopwatch.out")?;
-    let capture = lab.work.join("program.jsonl.zst");
-    let one_only = matches!(tool, Tool::Bpftrace | Tool::Heaptrack);
-    let door = group.map_or_else(|| "-".to_owned(), Group::door);
-    let mut command = vec![stopwatch.display().to_string(), out.display().to_string(), door];
-    command.extend_from_slice(if one_only { &program.alone } else { &program.command });
-    let (start, before) = (Instant::now(), group.and_then(Group::cpu_s));
-    let tracer = tracer::launch(tool, lab, &command, &capture)?;
-    let whole_s = start.elapsed().as_secs_f64();
-    let wall_s = read_stopwatch(&out)?;
-    let cpu_s = group.and_then(Group::cpu_s).zip(before).map(|(after, before)| after - before);
-    let tracer = tracer.map(|it| Usage { end_s: it.ready_s.map(|ready_s| whole_s - ready_s - wall_s), ..it });
-    let report = if tool == Tool::Alloctrace { Some(lab.report(&capture)?) } else { None };
-    Ok(Sample { wall_s, whole_s, cpu_s, tracer, report })
-}
-
-/// It writes when the program has ended, which may be a moment later than we know of it.
-pub(super) fn read_stopwatch(out: &Path) -> anyhow::Result<f64> {
-    for _ in 0..1000 {
-        if let Some(line) = fs::read_to_string(out).ok().as_deref().and_then(|it| it.strip_suffix('\n')) {
-            return line.parse().with_context(|| format!("the stopwatch wrote {line:?}"));
-        }
-        thread::sleep(Duration::from_millis(2));
+    #[test]
+    fn a_part_of_a_name_will_do() {
+        assert!(is_wanted("PostgreSQL", &[]));
+        assert!(is_wanted("PostgreSQL", &["redis".to_owned(), "postgres".to_owned()]));
+        assert!(!is_wanted("g++", &["redis".to_owned()]));
     }
-    anyhow::bail!("the stopwatch wrote nothing: the program was not started")
-}
-
-fn redis(lab: &Lab, tool: Tool) -> anyhow::Result<Sample> {
-    let capture = lab.work.join("redis.jsonl.zst");
-    let server = Server::start(lab)?;
-    server.benchmark(2000)?;
-    let start = Instant::now();
-    let running = tracer::attach(tool, lab, server.pid(), &capture)?;
-    let (requests, before) = (Instant::now(), tracer::cpu_s(server.pid()));
-    server.benchmark(if lab.quick { 20_000 } else { 100_000 })?;
-    let wall_s = requests.elapsed().as_secs_f64();
-    let cpu_s = tracer::cpu_s(server.pid()).zip(before).map(|(after, before)| after - before);
-    let tracer = running.map(tracer::Running::stop).transpose()?;
-    let whole_s = start.elapsed().as_secs_f64();
-    let report = if tool == Tool::Alloctrace { Some(lab.report(&capture)?) } else { None };
-    Ok(Sample { wall_s, whole_s, cpu_s, tracer, report })
 }

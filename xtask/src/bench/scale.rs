@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{
     lab::{self, Lab},
     stats::{self, Spread, Table},
-    tracer,
+    tool,
 };
 
 /// A large machine's worth of processes, threads, and programs of which each is a file of its own.
@@ -65,7 +65,7 @@ fn measure(lab: &Lab, crowd: &Crowd) -> anyhow::Result<Sample> {
     let capture = lab.work.join("scale.jsonl.zst");
     crowd.set_period_ms(0)?;
     let target: Vec<String> = crowd.pids().iter().flat_map(|it| ["-p".to_owned(), it.to_string()]).collect();
-    let tracer = tracer::record(lab, &target, &capture)?;
+    let tracer = tool::record(lab, &target, &capture)?;
     let mut sample = Sample { attach_s: tracer.ready_s(), ..Sample::default() };
     thread::sleep(Duration::from_secs(2));
     sample.idle_mib = tracer.own_mib();
@@ -89,7 +89,7 @@ fn measure(lab: &Lab, crowd: &Crowd) -> anyhow::Result<Sample> {
     sample.events_per_s = events.map(|it| it / (time.as_secs_f64() + 3.0));
     sample.losses = lab::losses(&report);
 
-    let tracer = tracer::record(lab, &target, &capture)?;
+    let tracer = tool::record(lab, &target, &capture)?;
     thread::sleep(Duration::from_secs(1));
     sample.killed_s = Some(tracer.kill()?);
     Ok(sample)

@@ -38,10 +38,13 @@ impl Spread {
     }
 }
 
-/// `median (min..max)`, with the precision that the caller gives.
+/// `median (min..max)`, with the precision that the caller gives; one number if there is only one.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2);
+        if self.min == self.max {
+            return write!(f, "{:.digits$}", self.median);
+        }
         write!(f, "{:.digits$} ({:.digits$}..{:.digits$})", self.median, self.min, self.max)
     }
 }
@@ -53,6 +56,18 @@ pub(super) fn cell(spread: Option<Spread>, digits: usize, unit: &str) -> String 
 
 pub(super) fn json_or_null(spread: Option<Spread>) -> Value {
     spread.map_or(Value::Null, Spread::json)
+}
+
+/// `1 round`, `3 rounds`
+pub(super) fn rounds(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "round" } else { "rounds" })
+}
+
+/// `1,000,000`
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect::<Vec<_>>();
+    groups.join(",")
 }
 
 /// Rows under headings, the first column to the left and the others to the right.
@@ -110,6 +125,11 @@ mod tests {
         let a = [Some(2.0), Some(4.0), Some(8.0)];
         let b = [Some(1.0), Some(2.0), Some(4.0)];
         assert_eq!(Spread::ratio(&a, &b), Some(Spread { median: 2.0, min: 2.0, max: 2.0 }));
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!([7, 1234, 1_000_000].map(grouped), ["7", "1,234", "1,000,000"]);
     }
 
     #[test]

@@ -13,9 +13,10 @@ use serde_json::{Map, Value, json};
 use super::{
     group::Group,
     lab::{self, Lab},
+    launched::read_stopwatch,
     pair::Pair,
-    programs::read_stopwatch,
     stats::{self, Spread, Table},
+    tool,
     tracer::{self, Usage},
 };
 
@@ -50,7 +51,7 @@ impl Traced {
             Self::Everybody => &["-a"],
         };
         let target: Vec<String> = target.iter().map(|&it| it.to_owned()).collect();
-        tracer::record(lab, &target, capture).map(Some)
+        tool::record(lab, &target, capture).map(Some)
     }
 }
 
@@ -128,7 +129,7 @@ fn build(lab: &Lab, pair: &mut Pair, rounds: u32) -> anyhow::Result<Value> {
             stats::cell(rss, 0, " MiB"),
             of_report(&|it| it["processes"].as_array().map_or(0, Vec::len).to_string()),
             of_report(&|it| it["totals"]["allocated_blocks"].to_string()),
-            of_report(&|it| named(&lab::losses(it))),
+            of_report(&lab::named_losses),
         ]);
         let json = json!({
             "wall_s": stats::json_or_null(wall),
@@ -144,11 +145,6 @@ fn build(lab: &Lab, pair: &mut Pair, rounds: u32) -> anyhow::Result<Value> {
     }
     println!("{table}");
     Ok(Value::Object(rows))
-}
-
-fn named(losses: &[(String, u64)]) -> String {
-    let named: Vec<String> = losses.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    if named.is_empty() { "none".to_owned() } else { named.join(", ") }
 }
 
 /// Programs of a few lines and a few headers, and the rules to compile them.
@@ -183,7 +179,7 @@ fn build_once(
     let tracer = way.start(lab, 0, &capture)?;
     let before = group.and_then(Group::cpu_s);
     let mut command = Command::new(stopwatch);
-    command.arg(&out).arg(group.map_or_else(|| "-".to_owned(), Group::door));
+    command.arg(&out).arg(group.map_or_else(|| "-".to_owned(), Group::door)).arg("-");
     lab::run(command.args(["make", "-s", "-B", "-j2", "-C"]).arg(sources))?;
     let wall_s = read_stopwatch(&out)?;
     let cpu_s = group.and_then(Group::cpu_s).zip(before).map(|(after, before)| after - before);

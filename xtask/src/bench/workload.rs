@@ -1,80 +1,104 @@
-//! The programs that are measured as a whole.
+//! The programs that are measured from their start to their end.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, process::Command};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use super::lab::{self, Lab};
 
-/// A program that is started under the tracer, and ends.
+/// A program of one process, since some tools trace only one.
 pub(super) struct Launched {
-    pub(super) name: &'static str,
     pub(super) command: Vec<String>,
-    /// The process among those of the command that does the work, for tools that trace only one.
-    pub(super) alone: Vec<String>,
+    pub(super) environment: Vec<(&'static str, &'static str)>,
 }
 
-/// 150,000 rows into a table and its index, in memory.
-pub(super) fn sqlite(lab: &Lab) -> anyhow::Result<Launched> {
+/// So many rows into a table and its index, in memory; if more than once, then after all of them were deleted.
+pub(super) fn sqlite(lab: &Lab, rows: u32, turns: usize) -> anyhow::Result<Launched> {
     lab::need("sqlite3", &["sqlite3"]).map_err(anyhow::Error::msg)?;
-    let sql = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, amount REAL);
-CREATE INDEX item_name ON item (name);
-WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 149999)
+    let turn = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {rows} - 1)
 INSERT INTO item SELECT i, 'name of item ' || (i * 7919 % 1000003), i + 0.25 FROM n;
 SELECT count(*), sum(amount) FROM item;
-";
+"
+    );
+    let sql = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, amount REAL);
+CREATE INDEX item_name ON item (name);
+"
+    .to_owned()
+        + &vec![turn; turns].join("DELETE FROM item;\n");
     let command =
-        vec!["sqlite3".to_owned(), "-init".to_owned(), write(lab, "bulk.sql", sql)?, ":memory:".to_owned()];
-    Ok(Launched { name: "sqlite3 bulk insert", alone: command.clone(), command })
+        vec!["sqlite3".to_owned(), "-init".to_owned(), write(lab, "bulk.sql", &sql)?, ":memory:".to_owned()];
+    Ok(Launched { command, environment: Vec::new() })
 }
 
-/// One large C++ file: many headers, and templates that are instantiated many times.
-pub(super) fn compiler(lab: &Lab) -> anyhow::Result<Launched> {
+/// The distribution's, not one from a version manager, which would be a script.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Dictionaries, lists and strings, of which a few thousand live at a time.
+const PYTHON_ROWS: &str = "import sys
+table = {}
+for number in range(int(sys.argv[1])):
+    name = 'name %d' % (number * 7919 % 5003)
+    table[name] = {'id': number, 'text': name * 3, 'parts': [number, str(number), (number, name)]}
+print(len(','.join(sorted(table)).split(',')))
+";
+
+pub(super) fn python(
+    lab: &Lab,
+    rows: u32,
+    environment: &[(&'static str, &'static str)],
+) -> anyhow::Result<Launched> {
+    lab::need(PYTHON, &["python3"]).map_err(anyhow::Error::msg)?;
+    let command = vec![PYTHON.to_owned(), write(lab, "rows.py", PYTHON_ROWS)?, rows.to_string()];
+    Ok(Launched { command, environment: environment.to_vec() })
+}
+
+/// The compiler proper on one large C++ file: many headers, and templates that are instantiated many times.
+pub(super) fn compiler(lab: &Lab, headers: usize, instances: u32) -> anyhow::Result<Launched> {
     lab::need("g++", &["g++"]).map_err(anyhow::Error::msg)?;
-    let source = write(lab, "large.cpp", &large_cpp(6))?;
+    let source = write(lab, "large.cpp", &large_cpp(headers, instances))?;
     let args = ["-std=c++17", "-O0", "-c", "-o", "/dev/null", &source];
-    let command: Vec<String> = ["g++"].iter().chain(&args).map(|&it| it.to_owned()).collect();
     // The command line of the compiler proper, from the driver: it goes to standard error, each word in quotes if need be.
     let told = Command::new("g++").arg("-###").args(args).output().context("ask g++ for its commands")?;
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
     let line = told.lines().find(|it| it.contains("cc1plus")).context("g++ names no cc1plus")?;
-    let alone = line.split_whitespace().map(|it| it.trim_matches('"').to_owned()).collect();
-    Ok(Launched { name: "g++, one large file", command, alone })
+    let command = line.split_whitespace().map(|it| it.trim_matches('"').to_owned()).collect();
+    Ok(Launched { command, environment: Vec::new() })
 }
 
-fn large_cpp(instances: u32) -> String {
-    let headers = [
+pub(super) const ALL_HEADERS: usize = 23;
+
+fn large_cpp(headers: usize, instances: u32) -> String {
+    // Those that the functions below need come first.
+    let names: [&str; ALL_HEADERS] = [
         "algorithm",
         "array",
+        "functional",
+        "map",
+        "set",
+        "string",
+        "unordered_map",
+        "variant",
+        "vector",
         "chrono",
         "deque",
         "filesystem",
-        "functional",
         "future",
         "iostream",
         "list",
-        "map",
         "memory",
         "numeric",
         "optional",
         "random",
         "regex",
-        "set",
         "sstream",
-        "string",
         "thread",
         "tuple",
-        "unordered_map",
-        "variant",
-        "vector",
     ];
-    let mut text: String = headers.iter().map(|it| format!("#include <{it}>\n")).collect();
+    let mut text: String = names.iter().take(headers).map(|it| format!("#include <{it}>\n")).collect();
+    if instances == 0 {
+        return text;
+    }
     text += "template <int N> struct Item { std::string name; std::array<double, N + 1> values; };\n";
     for n in 0..instances {
         text += &format!(
@@ -98,47 +122,4 @@ fn write(lab: &Lab, name: &str, text: &str) -> anyhow::Result<String> {
     let path = lab.work.join(name);
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     Ok(path.display().to_string())
-}
-
-/// A server of our own that ends with this value.
-pub(super) struct Server {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Server {
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub(super) fn start(lab: &Lab) -> anyhow::Result<Self> {
-        let socket = lab.fresh("redis.socket")?;
-        let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocket"])
-            .arg(&socket)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .context("start redis-server")?;
-        let server = Self { child, socket };
-        let start = Instant::now();
-        while !server.socket.exists() {
-            ensure!(start.elapsed() < Duration::from_secs(20), "redis-server does not listen");
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(server)
-    }
-
-    pub(super) fn benchmark(&self, requests: u32) -> anyhow::Result<()> {
-        let mut command = Command::new("redis-benchmark");
-        command.arg("-s").arg(&self.socket).args(["-t", "set,get", "-q", "-n", &requests.to_string()]);
-        lab::output(&mut command).map(drop)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
