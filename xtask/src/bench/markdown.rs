@@ -275,7 +275,7 @@ fn budget(budget: &Value) -> String {
     format!(
         "`record --max-overhead {}%`: CPU time for the same work against untraced runs in turn (CIRCUMSTANCES; median of {}, least \
          and greatest):\n\n{}",
-        budget["budget_percent"],
+        budget["budget_percent"].as_f64().unwrap_or(f64::NAN),
         rounds(&budget["rounds"]),
         table(&headings, &rows)
     )

@@ -82,7 +82,7 @@ fn depth(
         // What is still on its way to the tracer belongs to these pairs.
         thread::sleep(Duration::from_millis(200));
     }
-    let used = running.zip(before).map(|(it, before)| it.cpu_s() - before);
+    let used = running.zip(before).map(|(it, before)| (it.cpu_s() - before).max(0.0));
     let tracer_ns = used.map(|seconds| seconds * 1e9 / cost.pairs as f64);
     Ok(Some(Sample { cpu_ns: cost.cpu_ns, tracer_ns, ..Sample::default() }))
 }
@@ -101,7 +101,7 @@ fn by_threads(lab: &Lab, rounds: u32, canary: &mut Pair, lost: &Cell<u64>) -> an
             if running.is_some() {
                 thread::sleep(Duration::from_millis(200));
             }
-            let used = running.as_ref().zip(before).map(|(it, before)| it.cpu_s() - before);
+            let used = running.as_ref().zip(before).map(|(it, before)| (it.cpu_s() - before).max(0.0));
             anyhow::Ok(Some(Sample {
                 cpu_ns: turn.pair_cpu_ns,
                 tracer_ns: used.map(|seconds| seconds * 1e9 / turn.pairs as f64),

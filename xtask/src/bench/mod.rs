@@ -62,7 +62,7 @@ pub(crate) struct Args {
     /// Shorter measurements and fewer rounds, to see that it works.
     #[arg(long)]
     quick: bool,
-    /// How many rounds [default: 7 of micro and growth, 3 of the others; 1 or 2 with --quick].
+    /// How many rounds [default: 5 of micro, 7 of growth, 3 of the others; 1 or 2 with --quick].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Of programs and budget, only those whose name has this in it; repeat for several.
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     results.insert("machine".to_owned(), lab.machine());
     results.insert("quick".to_owned(), json!(args.quick));
     if wanted(Part::Micro) {
-        results.insert("micro".to_owned(), micro::run(&lab, long_rounds(7))?);
+        results.insert("micro".to_owned(), micro::run(&lab, long_rounds(5))?);
     }
     if wanted(Part::Programs) {
         results.insert("programs".to_owned(), programs::run(&lab, long_rounds(3), &args.only)?);

@@ -104,7 +104,7 @@ fn one(track: &Track<'_>, name: &str, rounds: u32, canary: &mut Pair) -> anyhow:
             workload::python(lab, rows, &[("PYTHONMALLOC", "malloc")])?
         }
         _ if lab.quick => workload::compiler(lab, 2, 0)?,
-        _ => workload::compiler(lab, workload::ALL_HEADERS, 6)?,
+        _ => workload::compiler(lab, workload::ALL_HEADERS, 2)?,
     };
     Rounds::measure(lab, name, rounds, &Tool::ALL, canary, |tool| track.run(&launched, tool))
 }

@@ -82,7 +82,7 @@ impl Drop for Server {
 /// redis-benchmark's two kinds of requests, over fifty connections. heaptrack is there from the start, the others attach.
 pub(super) fn run(lab: &Lab, tool: Tool) -> anyhow::Result<Sample> {
     const WARM_REQUESTS: u32 = 2000;
-    let requests = if lab.quick { 10_000 } else { 200_000 };
+    let requests = if lab.quick { 10_000 } else { 100_000 };
     let capture = lab.work.join("redis.jsonl.zst");
     let (reader, environment) = match tool {
         Tool::Heaptrack => {

@@ -98,7 +98,7 @@ impl Running {
         self.child.id()
     }
 
-    /// CPU seconds so far of the threads that there are.
+    /// CPU seconds so far of the threads that there are: less than before if one has ended.
     pub(super) fn cpu_s(&self) -> f64 {
         super::launched::cpu_s_of(self.child.id()).unwrap_or(0.0)
     }
