@@ -108,7 +108,7 @@ impl fmt::Display for Placed {
         let class = if self.single_step { "single-stepped: about ten times as dear" } else { "emulated" };
         let Self { path, function, offset, instruction, .. } = self;
         if let Some(whole) = &self.whole {
-            return write!(out, "{function} in {path} at its {whole}");
+            return write!(out, "{function} in {path} without a return probe, at its {whole}");
         }
         write!(out, "{function} in {path} at {offset:#x}: {instruction} ({class})")?;
         match &self.end {

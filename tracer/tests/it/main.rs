@@ -13,6 +13,7 @@ mod consumers;
 mod containers;
 mod everybody;
 mod everyone;
+mod exit_sites;
 mod families;
 mod formats;
 mod groups;
