@@ -150,6 +150,8 @@ fn as_json() {
                   "budget": "--max-growth",
                   "detail": "by 1.4 KiB in 4.0 s",
                   "measured": 100.0,
+                  "measured_high": 100.0,
+                  "measured_low": 100.0,
                   "other_sites": 0,
                   "result": "breached",
                   "sites": [
@@ -214,6 +216,8 @@ fn as_json() {
                   "budget": "--max-live",
                   "detail": "in process 70 app, at 6.0 s",
                   "measured": 1624.0,
+                  "measured_high": 1624.0,
+                  "measured_low": 1624.0,
                   "other_sites": 0,
                   "result": "kept",
                   "sites": [],
@@ -224,6 +228,8 @@ fn as_json() {
                   "budget": "--max-rss",
                   "detail": "in process 70 app, at 1.0 s",
                   "measured": 1048576.0,
+                  "measured_high": 1048576.0,
+                  "measured_low": 1048576.0,
                   "other_sites": 0,
                   "result": "breached",
                   "sites": [
