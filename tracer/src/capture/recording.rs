@@ -39,6 +39,8 @@ pub struct Recording {
     pub end: Option<EndRow>,
     /// Intervals that were left out: all come after those that are here.
     pub later_intervals: usize,
+    /// Processes of which nothing is here any more: they ended long ago.
+    pub forgotten: usize,
     /// By module and offset.
     frame_ids: FxHashMap<(u32, u64), u32>,
     names: FxHashSet<Arc<str>>,

@@ -1,11 +1,29 @@
 //! What keeps a recording of days small: the further back, the coarser in time.
 
+use rustc_hash::FxHashSet;
+
 use super::Recording;
 
 impl Recording {
     /// How many points all sites have.
     pub fn points(&self) -> usize {
         self.sites.values().map(|it| it.points.len()).sum()
+    }
+
+    /// Forgets the processes that ended first, with their sites, if there are many more than `kept` that have ended.
+    pub fn forget_ended(&mut self, kept: usize) {
+        let ended = self.processes.values().filter_map(|it| Some((it.ended.as_ref()?.t_s, it.id)));
+        let mut ended: Vec<(f64, u32)> = ended.collect();
+        // Not one by one: each time all sites are looked at.
+        if ended.len() <= kept + kept / 4 {
+            return;
+        }
+        ended.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        let gone: FxHashSet<u32> = ended.split_off(kept).into_iter().map(|(_, id)| id).collect();
+        self.processes.retain(|id, _| !gone.contains(id));
+        self.samples.retain(|id, _| !gone.contains(id));
+        self.sites.retain(|_, it| !gone.contains(&it.process));
+        self.forgotten += gone.len();
     }
 
     /// Forgets every second interval of the older half. Counters are totals, so what is left is as true as before: a change is
@@ -61,7 +79,7 @@ fn move_to<T: Clone>(place: &[u32], states: &mut Vec<T>, interval: impl Fn(&mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::{IntervalRow, MarkRow, ProcessSample, Row, SiteRow};
+    use crate::capture::{EndedRow, IntervalRow, MarkRow, ProcessRow, ProcessSample, Row, SiteRow};
 
     /// Ten seconds: site 0 changes in each, site 1 in those of `changes`.
     fn recording(changes: &[i64]) -> Recording {
@@ -115,6 +133,27 @@ mod tests {
         recording.add(Row::Mark(MarkRow { t_s: 2.0, label: String::new() }));
         recording.thin();
         assert_eq!(recording.times_s, [0.0, 1.0, 2.0, 3.0, 5.0, 6.0, 7.0, 8.0, 9.0]);
+    }
+
+    #[test]
+    fn those_that_ended_last_are_kept() {
+        let mut recording = Recording::default();
+        for id in 0..30 {
+            // The first ten live, and of the others the first end last.
+            let ended = (id >= 10).then(|| EndedRow { t_s: f64::from(100 - id), ..EndedRow::default() });
+            recording.add(Row::Process(ProcessRow { id, ended, ..ProcessRow::default() }));
+            let sites = vec![SiteRow { site: id, process: id, ..SiteRow::default() }];
+            let processes = vec![ProcessSample { process: id, ..ProcessSample::default() }];
+            recording.add(Row::Interval(IntervalRow { processes, sites, ..IntervalRow::default() }));
+        }
+        recording.forget_ended(16);
+        assert_eq!((recording.processes.len(), recording.forgotten), (30, 0), "not many more");
+        recording.forget_ended(5);
+        let kept: Vec<u32> = (0..15).collect();
+        assert_eq!(recording.processes.keys().copied().collect::<Vec<_>>(), kept);
+        assert_eq!(recording.samples.keys().copied().collect::<Vec<_>>(), kept);
+        assert_eq!(recording.sites.keys().copied().collect::<Vec<_>>(), kept);
+        assert_eq!(recording.forgotten, 15);
     }
 
     #[test]

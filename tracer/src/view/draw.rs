@@ -108,7 +108,11 @@ pub(super) fn who(picture: &Picture) -> String {
         [process] => format!("{} {}", process.row.pid, printable(&process.row.name)),
         [first, ..] => {
             let ended = picture.processes.iter().filter(|it| it.row.ended.is_some()).count();
-            let ended = if ended == 0 { String::new() } else { format!(", {ended} ended") };
+            let ended = match (ended, picture.forgotten) {
+                (0, _) => String::new(),
+                (_, 0) => format!(", {ended} ended"),
+                (_, forgotten) => format!(", {ended} ended ({forgotten} more are no longer listed)"),
+            };
             let (name, many) = (printable(&first.row.name), picture.processes.len());
             format!("{} {name} and {} more{ended}", first.row.pid, many - 1)
         }

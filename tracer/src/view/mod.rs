@@ -40,6 +40,9 @@ const MAX_INTERVALS: usize = 1024;
 /// States of sites that are kept. Each takes 48 bytes: 50 MB.
 const MAX_POINTS: usize = 1 << 20;
 
+/// Processes that have ended and are still listed. A machine that compiles starts a hundred a second.
+const MAX_ENDED: usize = 1000;
+
 /// However many sites there are, growth needs some intervals to be seen.
 const MIN_INTERVALS: usize = 32;
 
@@ -89,6 +92,7 @@ impl View {
         {
             self.recording.thin();
         }
+        self.recording.forget_ended(MAX_ENDED);
         self.behind > before
     }
 

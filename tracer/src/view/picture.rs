@@ -31,6 +31,8 @@ pub(super) struct Picture {
     /// In the window.
     pub(super) curve: Vec<Moment>,
     pub(super) marks_s: Vec<f64>,
+    /// Processes that ended so long ago that nothing of them is here.
+    pub(super) forgotten: usize,
     /// Why the tracing has ended, if it has.
     pub(super) ended: Option<String>,
     /// Those that hold something, and the one that is looked into. Live is everything that a site holds; growth and
@@ -108,6 +110,7 @@ impl Picture {
             processes: all.processes,
             curve,
             marks_s: all.marks.iter().map(|it| it.t_s).collect(),
+            forgotten: recording.forgotten,
             ended: recording.end.as_ref().map(|it| it.reason.clone()),
             sites,
             has_sites,
