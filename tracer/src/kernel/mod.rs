@@ -319,17 +319,6 @@ impl Kernel {
         self.state.escalate(process)
     }
 
-    /// From now on one in 2^`shift` of the bytes that a process allocates is sampled, 31 at most; 0: every block is
-    /// reported. Its children begin with the same. What has been reported stays as it is.
-    pub fn set_sampling(&mut self, process: ProcessId, shift: u32) {
-        self.state.sampling.set(process, shift);
-    }
-
-    /// Whether allocations are sampled from the beginning on.
-    pub fn is_sampled(&self) -> bool {
-        self.state.members.sample_shift() != 0
-    }
-
     /// How many processes are traced more closely than the others.
     pub fn escalated(&self) -> usize {
         self.state.growth.escalated()

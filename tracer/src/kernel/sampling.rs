@@ -9,13 +9,26 @@ use tracer_ebpf::{
     sampling::{BINS, MAX_SHIFT, ONE},
 };
 
-use super::{Settings, sys::MappedWords};
+use super::{Kernel, Settings, sys::MappedWords};
 use crate::event::ProcessId;
 
 impl Settings {
     /// Of so many allocated bytes one is sampled; 0: every block is reported.
     pub fn sample_bytes(&self) -> i64 {
         if self.sample_shift == 0 { 0 } else { 1 << self.sample_shift }
+    }
+}
+
+impl Kernel {
+    /// From now on one in 2^`shift` of the bytes that a process allocates is sampled, 31 at most; 0: every block is
+    /// reported. Its children begin with the same. What has been reported stays as it is.
+    pub fn set_sampling(&mut self, process: ProcessId, shift: u32) {
+        self.state.sampling.set(process, shift);
+    }
+
+    /// Whether allocations are sampled from the beginning on.
+    pub fn is_sampled(&self) -> bool {
+        self.state.members.sample_shift() != 0
     }
 }
 

@@ -11,7 +11,8 @@
 //! A site is shown because it was sampled. Given that, the number is a Poisson one without its zero, and the lower end is that
 //! of such a one; without this, of the sites that were sampled once by luck all would be said to be too large.
 
-use crate::capture::Point;
+use super::{Profile, Resident, Site, site};
+use crate::{capture::Point, cost::Cost};
 
 /// Of twenty bars nineteen hold the truth; half of the rest lies on each side.
 const TAIL: f64 = 0.025;
@@ -127,6 +128,32 @@ impl Samples {
         } else {
             weight * lowest_mean(live / weight)
         }
+    }
+}
+
+impl Profile {
+    /// By how much the live bytes of all sites may be wrong.
+    pub fn live_error(&self) -> Cost {
+        let sum = site::sum_of_errors(self.disjoint().filter(|it| !it.is_resident()));
+        let sampled = Resident::of(self.disjoint()).error_bytes;
+        Cost { bytes: sum.live_error.bytes + sampled, ..sum.live_error }
+    }
+
+    /// The bytes between which the live ones of these sites lie, and by how much they may be wrong.
+    pub fn error_of<'a>(sites: impl Iterator<Item = &'a Site>) -> (Range, Cost) {
+        let sum = site::sum_of_errors(sites);
+        (sum.live_range, sum.live_error)
+    }
+
+    /// Of so many allocated bytes one was sampled, where that was coarsest; `None` if every block was seen.
+    pub fn sample_bytes(&self) -> Option<i64> {
+        let sites = self.sites.iter().map(Site::sample_bytes);
+        sites.chain([self.header.sample_bytes]).max().filter(|it| *it > 0)
+    }
+
+    /// Frees of blocks that were not sampled, or are from before the attach.
+    pub fn unsampled_frees(&self) -> u64 {
+        self.processes.iter().map(|it| it.unsampled_frees).sum()
     }
 }
 
