@@ -43,9 +43,6 @@ pub enum Kind {
 /// it gave.
 pub const NESTED: u8 = 1;
 
-/// The five highest bits of [`Head::flags`] of an [`Alloc`] or a [`Realloc`] say how the block was sampled: see
-/// [`crate::sampling::SHIFT_BIT`].
-
 /// [`Head::flags`] of a [`Fork`]: the child shares nothing with its parent, or has none that is traced.
 pub const NOTHING_INHERITED: u8 = 2;
 
@@ -59,6 +56,8 @@ pub struct Head {
     pub kind: u16,
     /// The function that allocated; a [`crate::call::Via`].
     pub via: u8,
+    /// The five highest bits of an [`Alloc`] or a [`Realloc`] say how the block was sampled: see
+    /// [`crate::sampling::SHIFT_BIT`].
     pub flags: u8,
     /// The tracer's own number for the process; see [`crate::mapping::process_number`].
     pub process: u32,
