@@ -9,7 +9,7 @@ use tracer_ebpf::{
 };
 
 use super::{
-    State, Tier,
+    Kernel, State, Tier,
     pages::{PAGE_BYTES, Pages},
     probes::{Probes, Programs, Scope},
 };
@@ -58,6 +58,19 @@ impl Growth {
             // The kernel takes its time for that, and the ring fills meanwhile.
             std::thread::spawn(move || drop(escalated));
         }
+    }
+}
+
+impl Kernel {
+    /// Traces the allocator of a process that runs and is traced less closely so far. What it allocated before is not
+    /// known: frees of that are unknown ones.
+    pub fn escalate(&mut self, process: ProcessId) -> Escalation {
+        self.state.escalate(process)
+    }
+
+    /// How many processes are traced more closely than the others.
+    pub fn escalated(&self) -> usize {
+        self.state.growth.escalated()
     }
 }
 

@@ -313,17 +313,6 @@ impl Kernel {
         losses
     }
 
-    /// Traces the allocator of a process that runs and is traced less closely so far. What it allocated before is not
-    /// known: frees of that are unknown ones.
-    pub fn escalate(&mut self, process: ProcessId) -> Escalation {
-        self.state.escalate(process)
-    }
-
-    /// How many processes are traced more closely than the others.
-    pub fn escalated(&self) -> usize {
-        self.state.growth.escalated()
-    }
-
     /// Where a frame's object offset lies in a process, as far as that is known: until the next [`Kernel::drain`]
     /// also of a process that has just ended.
     pub fn address(&self, process: ProcessId, frame: Frame) -> Option<u64> {
