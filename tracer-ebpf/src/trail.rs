@@ -12,9 +12,14 @@
 //! mappings are the same; [`Trail::forget`] is for all others.
 
 mod link;
+#[cfg(test)]
+mod tests;
+mod window;
+
 use core::ops::Range;
 
 use self::link::{Link, leave};
+pub use self::window::{WINDOW_WORDS, Window};
 use crate::{
     record::{MAX_FRAMES, mix},
     unwind::{Regs, Rule, Stop},
@@ -74,31 +79,6 @@ struct Read {
     /// 0: any frame pointer will do.
     fp_mask: u64,
     ip: u64,
-}
-
-/// A copy of a part of the stack.
-pub struct Window<'a> {
-    pub words: &'a [u64; WINDOW_WORDS],
-    /// A multiple of 8.
-    pub start: u64,
-    /// Likewise; not more than there are words.
-    pub bytes: u64,
-}
-
-pub const WINDOW_WORDS: usize = 256;
-
-impl Window<'_> {
-    #[inline(always)]
-    pub fn word(&self, address: u64) -> Option<u64> {
-        let at = address.wrapping_sub(self.start);
-        if at & 7 == 0 && at < self.bytes { Some(self.at(at)) } else { None }
-    }
-
-    /// Cut to fit, so that it is always inside.
-    #[inline(always)]
-    fn at(&self, at: u64) -> u64 {
-        self.words[(at >> 3) as usize % WINDOW_WORDS]
-    }
 }
 
 /// What is known of the code at an address.
@@ -430,6 +410,3 @@ impl Trail {
         self.known((CAPACITY as u32 - 1).wrapping_sub(number)).frame
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -46,13 +46,11 @@ fn check(name: &str, program: &Path, arguments: &[&str]) {
     assert_eq!(after, before, "with exit sites (left) and without");
 }
 
+/// What allocated, and the frames as module and offset.
+type Place = (String, String, Vec<(String, u64)>);
+
 /// By what and where: bytes and blocks that were allocated, freed and are live.
-fn sites(
-    directory: &Path,
-    setting: &str,
-    program: &Path,
-    arguments: &[&str],
-) -> BTreeMap<(String, String, Vec<(String, u64)>), [i64; 6]> {
+fn sites(directory: &Path, setting: &str, program: &Path, arguments: &[&str]) -> BTreeMap<Place, [i64; 6]> {
     let capture = directory.join(format!("{setting}.jsonl.zst"));
     let mut command = alloctrace(["record", "--no-follow", "-vv", "-o"]);
     command.arg(&capture).arg("--").arg(program).args(arguments).current_dir(directory);

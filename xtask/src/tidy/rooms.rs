@@ -20,7 +20,7 @@ const OUTSIDE: [(&str, &[&str]); 19] = [
     ("std::fs", &["kernel", "live", "cli"]),
     ("std::net", &["live", "cli"]),
     ("std::process", &["kernel", "live", "cli"]),
-    ("std::time::Instant", &["live", "cli"]),
+    ("std::time::Instant", &["kernel", "live", "cli"]),
     ("std::time::SystemTime", &["live", "cli"]),
     // The command line.
     ("clap", &["cli"]),
@@ -29,7 +29,7 @@ const OUTSIDE: [(&str, &[&str]); 19] = [
     // Errors that are only shown.
     ("anyhow", &["kernel", "live", "cli"]),
     // Formats: `Event` and `Profile` have none, so that none freezes them.
-    ("serde", &["capture", "report"]),
+    ("serde", &["kernel", "capture", "report"]),
     ("zstd", &["capture"]),
     // One expert for each kind of bytes.
     ("blazesym", &["symbol"]),
