@@ -81,3 +81,6 @@ pub const NAME_BYTES: usize = 16;
 pub const MAX_NAMES: u32 = 64;
 /// Control groups that can be selected: as many as anybody types, and those that are made again in their place.
 pub const MAX_GROUPS: u32 = 1 << 10;
+
+/// Where the kernel half counts, beside the numbers that it gives away, the children that are not followed.
+pub const UNFOLLOWED_FORKS: u32 = 2;

@@ -80,9 +80,9 @@ pub(crate) static FAULTS: PerCpuArray<Faults> = PerCpuArray::with_max_entries(1,
 #[map]
 pub(crate) static ARMED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// The next numbers to give away: 0 for objects, 1 for processes.
+/// The next numbers to give away: 0 for objects, 1 for processes. And under [`tracer_ebpf::config::UNFOLLOWED_FORKS`] a count.
 #[map]
-pub(crate) static NEXT: Array<u32> = Array::with_max_entries(2, 0);
+pub(crate) static NEXT: Array<u32> = Array::with_max_entries(3, 0);
 
 /// A cache: 32,768 pages are 128 MiB of text in use. Old pages are dropped and looked up again.
 #[map]

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use tracer_ebpf::{
-    config::{Config, SELECT_NOBODY},
+    config::{Config, SELECT_NOBODY, UNFOLLOWED_FORKS},
     loss::Loss,
     mapping::{KERNEL_SIDE, Member, PROCESS_NONE, PROCESS_TRACED, Process, process_number},
     record::{EmptyCache, Exec, Exit, Fork, Kind, Leave, NOTHING_INHERITED, Oom},
@@ -100,6 +100,8 @@ pub(crate) fn new_task(ctx: &TracePointContext) -> Option<()> {
         return None;
     }
     if config.follow == 0 && !select::keeps_child(config) {
+        // It has a copy of the breakpoints, and user space takes them out.
+        sync::fetch_add(NEXT.get_ptr_mut(UNFOLLOWED_FORKS)?, 1);
         return None;
     }
     let child = begin(child_tgid, sample_shift)?;

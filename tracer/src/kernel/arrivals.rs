@@ -128,6 +128,8 @@ impl State {
             let late = self.sweep();
             self.counted.add(Loss::LateProcesses, late);
         }
+        let inherited = self.probes.inherited().iter().chain(self.growth.inherited());
+        self.children.clear(self.probes.multi(), inherited);
     }
 
     /// Begins those that run and are not traced. Returns how many there were.

@@ -10,6 +10,7 @@ use tracer_ebpf::{
 
 use super::{
     Kernel, State, Tier,
+    children::Places,
     pages::{PAGE_BYTES, Pages},
     probes::{Probes, Programs, Scope},
 };
@@ -46,6 +47,11 @@ impl Growth {
 
     pub(super) fn escalated(&self) -> usize {
         self.escalated.len()
+    }
+
+    /// Probes that children inherit.
+    pub(super) fn inherited(&self) -> impl Iterator<Item = &Places> {
+        self.escalated.values().flat_map(|it| it.probes.inherited())
     }
 
     pub(super) fn is_escalated(&self, process: ProcessId) -> bool {

@@ -9,6 +9,7 @@ mod arrivals;
 mod btf;
 mod cache_dir;
 pub mod cgroup;
+mod children;
 pub mod doctor;
 mod error;
 pub mod examination;
@@ -54,6 +55,7 @@ use tracer_ebpf::{
 
 use self::{
     arrivals::Arrivals,
+    children::Children,
     growth::Growth,
     leaving::HandedOver,
     load::{Calls, Links, Needs},
@@ -147,6 +149,7 @@ struct State {
     members: Members,
     sampling: Sampling,
     arrivals: Arrivals,
+    children: Children,
     /// Probes see the calls of everybody who maps the file, and not only those of one process.
     everyone: bool,
     growth: Growth,
@@ -230,8 +233,20 @@ impl Kernel {
         probes.attach_tracepoints(&mut ebpf, with_faults)?;
         let (arrivals, ended) = (Arrivals::default(), Vec::new());
         let growth = Growth::new(settings.tier);
-        let mut state =
-            State { ebpf, objects, probes, members, sampling, arrivals, everyone, growth, ended, counted };
+        let children = Children::new(&mut ebpf)?;
+        let mut state = State {
+            ebpf,
+            objects,
+            probes,
+            members,
+            sampling,
+            arrivals,
+            children,
+            everyone,
+            growth,
+            ended,
+            counted,
+        };
         state.switch_on(&settings.target)?;
         let memory = Memory::new(settings.memory, settings.ring_bytes);
         Ok(Self { ring, losses, log, state, memory, heir: None })

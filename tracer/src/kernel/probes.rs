@@ -17,6 +17,7 @@ use aya::{
 };
 
 use super::{
+    children::Places,
     exit_sites::ExitSites,
     leaving,
     multi::{Multi, Point},
@@ -67,6 +68,8 @@ pub(crate) struct Probes {
     done: HashSet<(u32, Scope)>,
     /// Each takes its probe out of the kernel when it is dropped.
     links: Vec<Box<dyn Send>>,
+    /// Those that a child inherits.
+    inherited: Vec<Places>,
 }
 
 impl Drop for Probes {
@@ -234,7 +237,14 @@ const SYSCALLS: [&str; 4] = ["mmap", "munmap", "mremap", "brk"];
 
 impl Probes {
     pub(crate) fn new(programs: Programs, multi: Option<Arc<Multi>>) -> Self {
-        Self { programs, multi, exit_sites: ExitSites::new(), done: HashSet::new(), links: Vec::new() }
+        Self {
+            programs,
+            multi,
+            exit_sites: ExitSites::new(),
+            done: HashSet::new(),
+            links: Vec::new(),
+            inherited: Vec::new(),
+        }
     }
 
     /// For probes that come and go with another process.
@@ -329,6 +339,11 @@ impl Probes {
         failed
     }
 
+    /// Probes of single processes, which their children inherit.
+    pub(crate) fn inherited(&self) -> &[Places] {
+        &self.inherited
+    }
+
     /// Whether the functions of an object are probed in this scope.
     pub(crate) fn has(&self, number: u32, scope: Scope) -> bool {
         self.done.contains(&(number, scope))
@@ -361,7 +376,12 @@ impl Probes {
                 .attach(program, path, &points, scope.tgid())
                 .with_context(|| format!("attach {program} to {} places", points.len()))
         };
+        let inherited = scope.tgid().map(|tgid| {
+            let points = wanted.iter().flat_map(|(_, points)| points.clone()).collect();
+            Places { tgid, path: path.to_owned(), points }
+        });
         let links = wanted.into_iter().map(attach).collect::<Result<Vec<_>>>()?;
+        self.inherited.extend(inherited);
         self.links.extend(links.into_iter().map(|it| Box::new(it) as Box<dyn Send>));
         Ok(true)
     }
