@@ -67,13 +67,16 @@ pub enum Loss {
     UntrackedBlocks,
     /// Their bytes: what is live may be more by as much.
     UntrackedBytes,
+    /// A process's calls of its allocator were not followed any more, since that cost more than it may: what its blocks
+    /// became is not known, and they count as freed.
+    UnfollowedProcesses,
 }
 
 impl Loss {
     /// How many of them the probes count.
     pub const KERNEL: usize = 10;
 
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::LostEvents,
         Self::LostStacks,
         Self::ScratchBusy,
@@ -103,6 +106,7 @@ impl Loss {
         Self::UnsizedPages,
         Self::UntrackedBlocks,
         Self::UntrackedBytes,
+        Self::UnfollowedProcesses,
     ];
 
     /// The field's name in captures and reports.
@@ -137,6 +141,7 @@ impl Loss {
             Self::UnsizedPages => "unsized_pages",
             Self::UntrackedBlocks => "untracked_blocks",
             Self::UntrackedBytes => "untracked_bytes",
+            Self::UnfollowedProcesses => "unfollowed_processes",
         }
     }
 }

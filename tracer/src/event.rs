@@ -145,6 +145,11 @@ pub enum Event {
         address: u64,
         size_bytes: u64,
     },
+    /// The calls of the allocator are not seen any more. What becomes of its blocks is not known.
+    Unfollow {
+        process: ProcessId,
+        time_ns: u64,
+    },
     /// The heap segment now ends at `end`.
     Break {
         process: ProcessId,

@@ -17,6 +17,7 @@
 //! fork    10 11
 //! spawn   10 12                      a child that has nothing of its parent
 //! exec    11 other
+//! unfollow 10                        its allocator is not seen any more
 //! leave   11                         it became a program that is not to be traced
 //! oom     11
 //! exit    10 0                       the code, or "signal 9"
@@ -173,6 +174,7 @@ impl<'a> Line<'a> {
                 let child = self.number();
                 Event::Spawn { process, time_ns, child: ProcessId(child), child_tgid: child }
             }
+            "unfollow" => Event::Unfollow { process, time_ns },
             "leave" => Event::Leave { process, time_ns, how: How::Exec },
             "exit" => {
                 let status = if self.has("signal") { self.number() } else { self.number() << 8 };

@@ -104,5 +104,7 @@ fn sample(state: &ProcessState, rss_bytes: Option<u64>) -> ProcessSample {
         unknown_frees: state.unknown_frees,
         unsampled_frees: state.unsampled_frees,
         arena_bytes: state.arena_bytes,
+        cpu_us: None,
+        tracing_us: None,
     }
 }

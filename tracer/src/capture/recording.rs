@@ -65,6 +65,9 @@ pub struct Sample {
     pub unknown_frees: u64,
     pub unsampled_frees: u64,
     pub arena_bytes: i64,
+    /// CPU time since it was met, and what of it was for the tracing; `None` if its allocator is not traced.
+    pub cpu_us: Option<u64>,
+    pub tracing_us: Option<u64>,
 }
 
 /// One site over time.
@@ -186,6 +189,8 @@ impl Recording {
                 unknown_frees: it.unknown_frees,
                 unsampled_frees: it.unsampled_frees,
                 arena_bytes: it.arena_bytes,
+                cpu_us: it.cpu_us,
+                tracing_us: it.tracing_us,
             });
         }
         for it in row.cgroups {

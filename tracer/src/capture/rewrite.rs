@@ -77,6 +77,8 @@ fn sample_row(process: u32, sample: &Sample) -> ProcessSample {
         unknown_frees: sample.unknown_frees,
         unsampled_frees: sample.unsampled_frees,
         arena_bytes: sample.arena_bytes,
+        cpu_us: sample.cpu_us,
+        tracing_us: sample.tracing_us,
     }
 }
 

@@ -38,6 +38,12 @@ pub struct Header {
     /// block is reported.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sample_bytes: i64,
+    /// How much slower tracing may make the target, as a share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_overhead: Option<f64>,
+    /// What a probe costs was measured on this machine when the recording began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_calibrated: bool,
 }
 
 impl Header {
@@ -132,6 +138,12 @@ pub struct ProcessSample {
     #[serde(default, skip_serializing_if = "is_none")]
     pub unsampled_frees: u64,
     pub arena_bytes: i64,
+    /// CPU time that it has used since it was met; absent if its allocator is not traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_us: Option<u64>,
+    /// What of it was for the tracing, by estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracing_us: Option<u64>,
 }
 
 /// A control group at the end of an interval, as the kernel accounts it.

@@ -62,7 +62,7 @@ pub(super) struct Args {
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
     pid: Vec<u32>,
     /// Judge a capture that was recorded before.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "interval", "keep_capture", "no_follow", "sample", "alloc", "free"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "interval", "keep_capture", "no_follow", "sample", "max_overhead", "alloc", "free"])]
     capture: Option<PathBuf>,
     /// Start a command and trace it and its children from their first instruction on. If it fails, so does the check.
     #[arg(last = true, value_name = "COMMAND")]
@@ -110,6 +110,11 @@ pub(super) struct Args {
     /// Do not trace the children of a launched command.
     #[arg(long)]
     no_follow: bool,
+    /// Look less closely rather than make the command this much slower, for example 5%.
+    ///
+    /// What was not followed is not known: budgets are then undecided.
+    #[arg(long, value_name = "SHARE", value_parser = settings::share)]
+    max_overhead: Option<f64>,
     #[command(flatten, next_help_heading = "Budgets")]
     budgets: BudgetArgs,
     #[command(flatten)]
@@ -265,6 +270,7 @@ fn record_args(args: &Args, capture: &Capture) -> record::Args {
             follow: false,
             no_follow: args.no_follow,
             tier: TierName::Exact,
+            max_overhead: args.max_overhead,
             sample: args.sample,
             ring: None,
             memory: args.memory.clone(),

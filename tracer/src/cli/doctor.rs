@@ -1,21 +1,23 @@
 //! `alloctrace doctor`
 
+mod predict;
 mod process;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
-use super::{exit::Failure, tracing::PoolArgs};
+use super::{exit::Failure, settings, tracing::PoolArgs};
 use crate::kernel::{doctor, examination};
 
 /// Say what this machine allows, what is missing, and how to get it; or explain one process.
 ///
 /// With -p: which allocators serve the process, where the probes would go, and what stands in the way of complete stacks.
-/// Nothing is placed in it.
+/// Nothing is placed in it, unless --predict asks what tracing would cost.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   alloctrace doctor
   alloctrace doctor -p 1234
+  alloctrace doctor -p 1234 --predict
   alloctrace doctor -p 1234 --alloc 'pool_get:size=arg1' --free 'pool_put:ptr=arg1'
   alloctrace doctor --json | jq '.findings[] | select(.ok | not)'")]
 pub(super) struct Args {
@@ -25,12 +27,37 @@ pub(super) struct Args {
     /// Explain this process: can it be traced, and how.
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i32::MAX as i64))]
     pid: Option<u32>,
+    /// Say what exact tracing would cost this process: follow it for some moments of 20 ms in this time.
+    #[arg(
+        long,
+        value_name = "DUR",
+        num_args = 0..=1,
+        default_missing_value = "2s",
+        requires = "pid",
+        value_parser = settings::duration
+    )]
+    predict: Option<Duration>,
+    /// With --predict: what tracing may add to its CPU time.
+    #[arg(long, value_name = "SHARE", default_value = "5%", requires = "predict", value_parser = settings::share)]
+    max_overhead: f64,
     #[command(flatten)]
     pools: PoolArgs,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let pools = args.pools.pools()?;
+    if let (Some(pid), Some(duration)) = (args.pid, args.predict) {
+        let forecast = predict::predict(pid, pools, duration)?;
+        let mut out = std::io::stdout().lock();
+        if args.json {
+            serde_json::to_writer_pretty(&mut out, &predict::json(pid, &forecast, args.max_overhead))
+                .map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            predict::text(pid, &forecast, args.max_overhead, &mut out)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(pid) = args.pid {
         return explain(args, &examination::examine(pid, &pools)?);
     }

@@ -34,6 +34,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             tier: Tier::Exact,
             sample_shift: 0,
             memory: MemoryBound::usual(),
+            is_governed: false,
         };
         let kernel = Kernel::start(&settings)?;
         eprintln!("alloctrace: ready");

@@ -25,7 +25,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use self::exit::Failure;
 use crate::{
-    kernel::{launch, leaving, proof},
+    kernel::{calibrate, launch, leaving, proof},
     report::escape::printable,
 };
 
@@ -90,6 +90,9 @@ enum Command {
     /// The child on which proofs are tried; see [`proof`].
     #[command(name = proof::COMMAND, hide = true)]
     Exercise,
+    /// The child in which it is measured what a probe costs.
+    #[command(name = calibrate::CALIBRATE_COMMAND, hide = true)]
+    Calibrate,
     /// The child that `demo` traces.
     #[command(name = demo::LEAK_COMMAND, hide = true)]
     DemoLeak,
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
             None => Ok(ExitCode::FAILURE),
         },
         Command::Exercise => proof::exercise().map(|()| ExitCode::SUCCESS).map_err(Failure::from),
+        Command::Calibrate => calibrate::run_child().map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Command::DemoLeak => demo::leak(),
     };
     match done {

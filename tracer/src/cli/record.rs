@@ -80,6 +80,7 @@ pub(super) fn demo(tgid: u32, duration: Duration) -> Result<PathBuf, Failure> {
             follow: false,
             no_follow: true,
             tier: TierName::Exact,
+            max_overhead: None,
             sample: SampleArgs::default(),
             ring: None,
             memory: MemoryArgs::default(),
@@ -141,6 +142,8 @@ pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Fail
             target: prepared.description,
             interval: args.interval,
             tier: args.tracing.tier.into(),
+            max_overhead: args.tracing.max_overhead,
+            is_calibrated: kernel.prices().traps.is_calibrated,
             started_ns: crate::kernel::now_ns(),
             pools: prepared.settings.pools.names(),
             sample_bytes: prepared.settings.sample_bytes(),
@@ -150,7 +153,7 @@ pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Fail
         let writer = Writer::new(output.file, about.header()).with_context(|| purpose.clone())?;
         let recorder =
             Recorder::start(writer, &about, format!("{purpose}; what was written until now is readable"))?;
-        let run = Run::new(kernel, recorder, prepared.launched);
+        let run = Run::new(kernel, recorder, prepared.launched, args.tracing.max_overhead);
         eprintln!("alloctrace: ready");
         let options = Options {
             interval: args.interval,

@@ -73,6 +73,21 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     text.parse::<bytesize::ByteSize>().map(|it| it.as_u64()).map_err(why)
 }
 
+/// `5%`, `0.5%`; a bare number is a percentage too.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    let percent: f64 = text
+        .strip_suffix('%')
+        .unwrap_or(text)
+        .trim()
+        .parse()
+        .map_err(|_| "is not a share; write for example 5% or 0.5%".to_owned())?;
+    if (0.1..=1000.0).contains(&percent) {
+        Ok(percent / 100.0)
+    } else {
+        Err("must be between 0.1% and 1000%".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +99,16 @@ mod tests {
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         for wrong in ["", "0", "-1", "5 parsecs", "1e99", "nan"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn shares() {
+        assert_eq!(share("5%"), Ok(0.05));
+        assert_eq!(share("0.5"), Ok(0.005));
+        assert_eq!(share("200 %"), Ok(2.0));
+        for wrong in ["", "%", "0", "-5%", "5%%", "five", "nan", "inf", "1e9"] {
+            assert!(share(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -111,6 +111,8 @@ async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Fa
         target: prepared.description,
         interval: args.interval,
         tier: args.tracing.tier.into(),
+        max_overhead: args.tracing.max_overhead,
+        is_calibrated: kernel.prices().traps.is_calibrated,
         started_ns: crate::kernel::now_ns(),
         pools: prepared.settings.pools.names(),
         sample_bytes: prepared.settings.sample_bytes(),
@@ -125,7 +127,7 @@ async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Fa
         Onlooker::start(View::new(args.sort.into()), style, about.header(), saving)
             .context("show the view")?;
     let recorder = Recorder::start(sink, &about, "show the view".to_owned())?;
-    let run = Run::new(kernel, recorder, prepared.launched);
+    let run = Run::new(kernel, recorder, prepared.launched, args.tracing.max_overhead);
     let options = Options {
         interval: args.interval,
         duration: args.duration,

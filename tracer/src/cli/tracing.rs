@@ -39,6 +39,14 @@ pub(super) struct TracingArgs {
     /// How closely to look.
     #[arg(long, value_enum, default_value_t = TierName::Exact, value_name = "TIER")]
     pub(super) tier: TierName,
+    /// Look less closely rather than make the target this much slower, for example 5%.
+    ///
+    /// The share of CPU time that tracing adds to what a process would need without it, on the average of some ten seconds.
+    /// Below it nothing is left out. Above it the calls of the process's allocator are not followed any more until it
+    /// makes fewer of them: what it holds is then known as by --tier growth, and the report says since when. It is for each
+    /// process of -p, and otherwise for all together.
+    #[arg(long, value_name = "SHARE", value_parser = settings::share)]
+    pub(super) max_overhead: Option<f64>,
     /// Memory for events on their way to us; a power of two [default: 64MiB, or a sixteenth of --max-memory if that is
     /// less].
     #[arg(long, value_name = "SIZE", value_parser = ring_size)]
@@ -149,6 +157,12 @@ impl TracingArgs {
     pub(super) fn prepare(&self, streams: Streams<'_>) -> Result<Prepared, Failure> {
         let pools = self.pools.pools()?;
         let rate = self.sample.rate();
+        if self.max_overhead.is_some() && !rate.is_exact() {
+            return Err(Failure::usage(
+                "--max-overhead counts every call of the allocator, and --sample leaves most unreported: give one of them"
+                    .to_owned(),
+            ));
+        }
         if self.tier == TierName::Growth && !rate.is_exact() {
             return Err(Failure::usage(
                 "--sample is about calls of the allocator, which --tier growth does not see".to_owned(),
@@ -183,6 +197,7 @@ impl TracingArgs {
             pools,
             tier: self.tier.into(),
             sample_shift: rate.shift(),
+            is_governed: self.max_overhead.is_some() && self.tier != TierName::Growth,
         };
         Ok(Prepared { settings, launched, name, tgid, description: self.target.describe() })
     }

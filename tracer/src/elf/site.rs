@@ -16,8 +16,8 @@
 //! jump table. Compilers place neither before the registers are saved.
 
 use iced_x86::{
-    Code, ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess,
-    Register,
+    Code, ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
+    OpAccess, Register,
 };
 use tracer_ebpf::call::Roles;
 
@@ -80,6 +80,19 @@ pub fn choose(code: &[u8], needs: Needs) -> Site {
             .next()
             .map_or_else(|| "nothing".into(), |it| describe(&it)),
     })
+}
+
+/// The first instruction that the kernel single-steps and that every call comes by: where it is measured what that costs.
+pub fn single_stepped(code: &[u8]) -> Option<u32> {
+    Decoder::with_ip(64, code, 0, DecoderOptions::NONE)
+        .iter()
+        .take(SEARCH_INSTRUCTIONS)
+        .take_while(|it| !it.is_invalid() && it.flow_control() == FlowControl::Next)
+        .find(|it| {
+            // Linux 6.18 emulates all of these.
+            it.mnemonic() != Mnemonic::Nop && !is_emulated(&code[it.ip() as usize..it.next_ip() as usize])
+        })
+        .map(|it| it.ip() as u32)
 }
 
 fn emulated_site(code: &[u8], needs: Needs) -> Option<Site> {

@@ -184,6 +184,9 @@ impl Heap {
             Event::Exit { process, time_ns, status } => {
                 self.with(process, time_ns, |it, cx| it.exit(time_ns, status, cx.losses));
             }
+            Event::Unfollow { process, time_ns } => {
+                self.with(process, time_ns, |it, cx| it.unfollow(cx.losses));
+            }
             Event::Oom { process, time_ns } => {
                 self.with(process, time_ns, |it, _| it.choose_for_oom());
             }

@@ -360,7 +360,7 @@ impl Process {
     }
 
     #[inline]
-    fn close(&mut self, block: Block) {
+    pub(super) fn close(&mut self, block: Block) {
         let cost = if block.rate.is_exact() { tally::whole(block.size_bytes) } else { self.unsample(block) };
         self.live -= cost;
         self.sites.free(block.site, block.birth, cost);

@@ -166,7 +166,8 @@ impl State {
     /// Places the probes of an object that came into view just now.
     fn probe(&mut self, number: u32, scope: Scope) {
         let Some(object) = self.objects.get(number) else { return };
-        if !object.has_probes() || self.growth.tier != Tier::Exact {
+        let is_absent = scope == Scope::Everyone && self.absent.is_everyone();
+        if !object.has_probes() || self.growth.tier != Tier::Exact || is_absent {
             return;
         }
         let failed = self.probes.attach_object(&mut self.ebpf, number, object, scope);
@@ -179,6 +180,9 @@ impl State {
 
     /// A process has mapped an object, which is `new` to all or not.
     pub(super) fn probe_mapped(&mut self, record: &Mapping, new: Option<u32>) {
+        if self.is_absent(record) {
+            return;
+        }
         if self.growth.tier != Tier::Exact {
             return self.probe_escalated(record);
         }

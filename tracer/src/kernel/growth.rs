@@ -54,6 +54,11 @@ impl Growth {
         self.escalated.values().flat_map(|it| it.probes.inherited())
     }
 
+    /// The probes of a process that is traced more closely.
+    pub(super) fn probes_of(&mut self, process: ProcessId) -> Option<&mut Probes> {
+        self.escalated.get_mut(&process).map(|it| &mut it.probes)
+    }
+
     pub(super) fn is_escalated(&self, process: ProcessId) -> bool {
         self.escalated.contains_key(&process)
     }

@@ -63,6 +63,11 @@ fn gives_large_pages() -> bool {
         || always
 }
 
+/// Of how many page faults one is looked at.
+pub(crate) fn fault_every() -> u32 {
+    if gives_large_pages() { FAULT_EVERY_LARGE } else { FAULT_EVERY }
+}
+
 /// Whether the kernel announces each resident page: it does since Linux 6.2, where the counts of a process became
 /// counters for each CPU.
 pub(crate) fn announces_pages() -> bool {
@@ -78,11 +83,7 @@ pub(crate) fn announces_pages() -> bool {
 pub(crate) fn load(sizes: Sizes, follow: bool, tier: Tier, hierarchy: Option<&Hierarchy>) -> Result<Ebpf> {
     let own_tgid = std::process::id();
     let always_large = gives_large_pages();
-    let fault_every = match tier {
-        Tier::Exact => 0,
-        _ if always_large => FAULT_EVERY_LARGE,
-        _ => FAULT_EVERY,
-    };
+    let fault_every = if tier == Tier::Exact { 0 } else { self::fault_every() };
     let cpus =
         aya::util::nr_cpus().map_err(|(file, error)| anyhow!(error).context(format!("read {file}")))?;
     let scratches = (cpus as u32 * SCRATCHES_PER_CPU).next_power_of_two().max(LEAST_SCRATCHES);

@@ -104,6 +104,16 @@ impl Members {
         Ok(())
     }
 
+    /// Of so many page faults one is looked at from now on.
+    ///
+    /// # Errors
+    /// Those of `bpf(2)`.
+    pub(crate) fn sample_faults(&mut self, fault_every: u32) -> Result<()> {
+        let config = self.config.get(&0, 0)?;
+        self.config.set(0, Config { fault_every, ..config }, 0)?;
+        Ok(())
+    }
+
     /// A group that was removed and made again in its place is another one to the kernel.
     pub(crate) fn renew(&mut self, selection: &Selection) {
         let Selection::Groups(groups) = selection else { return };

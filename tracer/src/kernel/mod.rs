@@ -8,6 +8,7 @@ pub mod accounting;
 mod arrivals;
 mod btf;
 mod cache_dir;
+pub mod calibrate;
 pub mod cgroup;
 mod children;
 pub mod doctor;
@@ -27,11 +28,13 @@ mod object;
 mod objects;
 mod pages;
 mod perf_map;
+mod price;
 mod probes;
 pub mod process;
 pub mod proof;
 mod raw;
 mod ring;
+mod runs;
 mod sampling;
 mod selection;
 mod sys;
@@ -39,6 +42,7 @@ mod tables;
 mod tier;
 mod tracefs;
 mod whereabouts;
+mod withdraw;
 
 use std::{ffi::OsString, fs::File, sync::Arc, time::Duration};
 
@@ -64,7 +68,9 @@ use self::{
     objects::Objects,
     probes::{Probes, Scope},
     ring::Decoded,
+    runs::Counting,
     sampling::Sampling,
+    withdraw::Absent,
 };
 pub use self::{
     error::StartError,
@@ -73,10 +79,13 @@ pub use self::{
     limits::run_first,
     memory::MemoryBound,
     perf_map::PerfMap,
+    price::{Prices, Traps},
     probes::Programs,
+    runs::{Runs, cpu_ns},
     selection::Selection,
     sys::LibcBlock,
     tier::Tier,
+    withdraw::Whose,
 };
 use crate::{
     elf::pools::Pools,
@@ -112,6 +121,8 @@ pub struct Settings {
     pub sample_shift: u32,
     /// Of our own memory.
     pub memory: MemoryBound,
+    /// Measure first what a probe costs, and be ready to take probes out while the run goes on.
+    pub is_governed: bool,
 }
 
 /// An executable file that frames refer to.
@@ -135,6 +146,8 @@ pub struct Kernel {
     ring: AsyncFd<RingBuf<MapData>>,
     losses: PerCpuArray<MapData, u64>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
+    /// The kernel counts how long our programs take.
+    counting: Option<Counting>,
     state: State,
     memory: Memory,
     /// Last: when all else is closed.
@@ -153,6 +166,10 @@ struct State {
     /// Probes see the calls of everybody who maps the file, and not only those of one process.
     everyone: bool,
     growth: Growth,
+    absent: Absent,
+    /// The programs of page faults are loaded.
+    can_watch_pages: bool,
+    traps: Traps,
     /// Processes that have ended since the last look at the ring: where their code lay can still be asked.
     ended: Vec<ProcessId>,
     counted: Losses,
@@ -195,6 +212,7 @@ impl Kernel {
         let everyone = scopes == [Scope::Everyone];
         let links = if everyone || multi::sees_one_process() { Links::Multi } else { Links::Single };
         let with_faults = settings.tier != Tier::Exact && load::announces_pages();
+        let can_watch_pages = with_faults || settings.is_governed && load::announces_pages();
         let calls = match settings.tier {
             Tier::Exact => {
                 Calls::These(probes::programs_of(settings.programs, objects.iter().map(|(_, it)| it)))
@@ -203,7 +221,7 @@ impl Kernel {
             // Of processes that nobody knows yet.
             Tier::Auto => Calls::All,
         };
-        let needs = Needs { links, calls, pools: !settings.pools.is_empty(), faults: with_faults };
+        let needs = Needs { links, calls, pools: !settings.pools.is_empty(), faults: can_watch_pages };
         let multi = load::load_programs(&mut ebpf, &needs)?;
         let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
         let ring = RingBuf::try_from(ebpf.take_map("RING").context("map RING")?)?;
@@ -216,6 +234,12 @@ impl Kernel {
         let mut members = Members::new(&mut ebpf)?;
         members.sample(settings.sample_shift)?;
 
+        let by_many = multi.as_ref().filter(|_| multi::sees_one_process());
+        let traps = if settings.is_governed {
+            calibrate::traps(&mut ebpf, by_many, &objects)
+        } else {
+            Traps::default()
+        };
         let mut probes = Probes::new(settings.programs, multi.map(Arc::new));
         for scope in &scopes {
             for (number, object) in objects.iter() {
@@ -244,12 +268,15 @@ impl Kernel {
             children,
             everyone,
             growth,
+            absent: Absent::default(),
+            can_watch_pages,
+            traps,
             ended,
             counted,
         };
         state.switch_on(&settings.target)?;
         let memory = Memory::new(settings.memory, settings.ring_bytes);
-        Ok(Self { ring, losses, log, state, memory, heir: None })
+        Ok(Self { ring, losses, log, counting: None, state, memory, heir: None })
     }
 
     /// Waits until the ring is filling; an ordinary trickle of events does not end the wait.
@@ -293,6 +320,7 @@ impl Kernel {
             self.state.members.end(process);
             self.state.arrivals.end(process);
             self.state.growth.end(process);
+            self.state.absent.end(process);
         }
         let mut count = 0;
         let ring = self.ring.get_mut();

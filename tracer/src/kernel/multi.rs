@@ -88,6 +88,12 @@ impl Multi {
         }
     }
 
+    /// The programs that are loaded so far, by name.
+    pub(crate) fn programs(&self) -> Vec<(String, Arc<OwnedFd>)> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.iter().map(|(name, it)| (name.clone(), Arc::clone(it))).collect()
+    }
+
     pub(crate) fn is_at_return(&self, program: &str) -> bool {
         let program = self.object.programs.get(program);
         program.is_some_and(|it| matches!(it.section, ProgramSection::URetProbe { .. }))

@@ -70,6 +70,30 @@ pub(crate) struct Probes {
     links: Vec<Box<dyn Send>>,
     /// Those that a child inherits.
     inherited: Vec<Places>,
+    /// Likewise; those in the functions of allocators, which may go before the end.
+    calls: Vec<(Scope, Placement, Box<dyn Send>)>,
+}
+
+/// Which side of a call a probe sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Placement {
+    Begin,
+    End,
+}
+
+/// Probes on their way out: while they are dropped, the kernel waits.
+pub(crate) struct Withdrawn(Vec<(Scope, Placement, Box<dyn Send>)>);
+
+impl Drop for Withdrawn {
+    /// What sees calls end goes last, so that a call that was seen to begin is seen to end: else all that its thread does
+    /// later would seem to be inside of it.
+    fn drop(&mut self) {
+        let is_begin = |it: &(Scope, Placement, Box<dyn Send>)| it.1 == Placement::Begin;
+        let (begins, ends): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0).into_iter().partition(is_begin);
+        for links in [begins, ends] {
+            leaving::close(links.into_iter().map(|(_, _, it)| it).collect());
+        }
+    }
 }
 
 impl Drop for Probes {
@@ -77,6 +101,7 @@ impl Drop for Probes {
     /// kernel/trace/bpf_trace.c), a tenth of a second, unless somebody else holds the link too.
     fn drop(&mut self) {
         leaving::close(std::mem::take(&mut self.links));
+        leaving::close(std::mem::take(&mut self.calls).into_iter().map(|(_, _, it)| it).collect());
     }
 }
 
@@ -226,6 +251,13 @@ fn naive_probes_of(function: &Function) -> Vec<Probe> {
     programs.iter().map(|&program| Probe { program, offset: function.file_offset, cookie }).collect()
 }
 
+fn placement(program: &str) -> Placement {
+    match program {
+        "leave" | "pool_leave" | "floor_leave" | EXIT | POOL_EXIT | WHOLE => Placement::End,
+        _ => Placement::Begin,
+    }
+}
+
 /// Where the object makes and raises exceptions.
 fn raising(object: &Object) -> impl Iterator<Item = Probe> {
     let probe = |program| move |offset: &u64| Probe { program, offset: *offset, cookie: 0 };
@@ -244,7 +276,17 @@ impl Probes {
             done: HashSet::new(),
             links: Vec::new(),
             inherited: Vec::new(),
+            calls: Vec::new(),
         }
+    }
+
+    /// Takes the probes in allocator functions out that see `scope`.
+    pub(crate) fn withdraw(&mut self, scope: Scope) -> Withdrawn {
+        self.done.retain(|(_, it)| *it != scope);
+        self.inherited.retain(|it| Some(it.tgid) != scope.tgid());
+        let (gone, stay) = std::mem::take(&mut self.calls).into_iter().partition(|it| it.0 == scope);
+        self.calls = stay;
+        Withdrawn(gone)
     }
 
     /// For probes that come and go with another process.
@@ -268,16 +310,25 @@ impl Probes {
         }
         self.attach_tracepoint(ebpf, "new_task", "task", "task_newtask")?;
         self.attach_tracepoint(ebpf, "oom_victim", "oom", "mark_victim")?;
-        let mut raw = vec![("exec", "sched_process_exec"), ("exit", "sched_process_exit")];
-        if with_faults {
-            self.attach_tracepoint(ebpf, "enter_madvise", "syscalls", "sys_enter_madvise")?;
-            raw.extend([
-                ("resident", "rss_stat"),
-                ("user_fault", "page_fault_user"),
-                ("kernel_fault", "page_fault_kernel"),
-            ]);
-        }
-        for (program, tracepoint) in raw {
+        self.attach_raw(ebpf, &[("exec", "sched_process_exec"), ("exit", "sched_process_exit")])?;
+        if with_faults { self.attach_faults(ebpf) } else { Ok(()) }
+    }
+
+    /// Those of page faults.
+    ///
+    /// # Errors
+    /// As [`Probes::attach_tracepoints`].
+    pub(crate) fn attach_faults(&mut self, ebpf: &mut Ebpf) -> Result<()> {
+        self.attach_tracepoint(ebpf, "enter_madvise", "syscalls", "sys_enter_madvise")?;
+        let resident = ("resident", "rss_stat");
+        self.attach_raw(
+            ebpf,
+            &[resident, ("user_fault", "page_fault_user"), ("kernel_fault", "page_fault_kernel")],
+        )
+    }
+
+    fn attach_raw(&mut self, ebpf: &mut Ebpf, wanted: &[(&str, &str)]) -> Result<()> {
+        for (program, tracepoint) in wanted {
             let probe: &mut RawTracePoint =
                 ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
             let id =
@@ -372,9 +423,10 @@ impl Probes {
             !(multi.is_at_return(program) || [EXIT, POOL_EXIT, WHOLE].contains(program))
         });
         let attach = |(program, points): (&str, Vec<Point>)| {
-            multi
+            let link = multi
                 .attach(program, path, &points, scope.tgid())
-                .with_context(|| format!("attach {program} to {} places", points.len()))
+                .with_context(|| format!("attach {program} to {} places", points.len()))?;
+            Ok((scope, placement(program), Box::new(link) as Box<dyn Send>))
         };
         let inherited = scope.tgid().map(|tgid| {
             let points = wanted.iter().flat_map(|(_, points)| points.clone()).collect();
@@ -382,7 +434,7 @@ impl Probes {
         });
         let links = wanted.into_iter().map(attach).collect::<Result<Vec<_>>>()?;
         self.inherited.extend(inherited);
-        self.links.extend(links.into_iter().map(|it| Box::new(it) as Box<dyn Send>));
+        self.calls.extend(links);
         Ok(true)
     }
 
@@ -395,14 +447,14 @@ impl Probes {
             probe.load().with_context(|| format!("load {program}"))?;
         }
         let location = UProbeAttachLocation::AbsoluteOffset(offset);
-        let scope = match scope.tgid() {
+        let whose = match scope.tgid() {
             Some(tgid) => UProbeScope::OneProcess(NonZero::new(tgid).context("pid 0 is no process")?),
             None => UProbeScope::AllProcesses,
         };
         let id = probe
-            .attach(UProbeAttachPoint { location, cookie: Some(cookie) }, path, scope)
+            .attach(UProbeAttachPoint { location, cookie: Some(cookie) }, path, whose)
             .with_context(|| format!("attach {program} at {offset:#x}"))?;
-        self.links.push(Box::new(probe.take_link(id)?));
+        self.calls.push((scope, placement(program), Box::new(probe.take_link(id)?)));
         Ok(())
     }
 

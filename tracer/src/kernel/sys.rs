@@ -17,7 +17,7 @@ use aya_obj::{
     Function,
     generated::{
         BPF_F_UPROBE_MULTI_RETURN, bpf_attach_type::BPF_TRACE_UPROBE_MULTI, bpf_attr, bpf_cmd, bpf_insn,
-        bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+        bpf_prog_info, bpf_prog_type::BPF_PROG_TYPE_KPROBE,
     },
 };
 use rustix::{
@@ -204,6 +204,42 @@ pub(crate) fn take_inherited() -> io::Result<Vec<OwnedFd>> {
     };
     // SAFETY: open; nobody in this program has opened it, and whoever asks a second time gets none.
     Ok(numbers.filter(is_inherited).map(|it| unsafe { OwnedFd::from_raw_fd(it) }).collect())
+}
+
+/// How often a program has run and for how many nanoseconds, while somebody had that counted.
+///
+/// # Errors
+/// Those of `bpf(2)`.
+pub(crate) fn program_runs(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    // SAFETY: a structure of integers, each of which may be zero.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attr = zeroed();
+    attr.info.bpf_fd = program.as_raw_fd() as u32;
+    attr.info.info_len = size_of::<bpf_prog_info>() as u32;
+    attr.info.info = std::ptr::from_mut(&mut info) as u64;
+    // SAFETY: the kernel writes `info_len` bytes at most to `info`, which lives until the call returns. What `info` asks for
+    // through its pointers is nothing, since they are null.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            bpf_cmd::BPF_OBJ_GET_INFO_BY_FD as u32,
+            std::ptr::from_mut(&mut attr),
+            size_of::<bpf_attr>(),
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok((info.run_cnt, info.run_time_ns)) }
+}
+
+/// The CPU time of a process, all its threads together, in nanoseconds; `None` if there is no such process.
+pub(crate) fn cpu_ns(tgid: u32) -> Option<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut clock = 0;
+    // SAFETY: both results are written to variables of the right type that live until the calls return.
+    let failed = unsafe {
+        libc::clock_getcpuclockid(tgid as libc::pid_t, &raw mut clock) != 0
+            || libc::clock_gettime(clock, &raw mut time) != 0
+    };
+    (!failed).then_some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 fn zeroed() -> bpf_attr {

@@ -1,6 +1,10 @@
 //! A run in progress: one task owns the heap and feeds it from the ring; everything slow, names and
 //! files, happens on the recorder's own thread.
 
+mod budget;
+mod expense;
+mod forecast;
+mod governor;
 mod onlooker;
 pub mod outstanding;
 mod printer;
@@ -12,6 +16,7 @@ mod screen;
 mod silence;
 mod sink;
 mod suspicion;
+mod tally;
 mod tiers;
 
 use std::{
@@ -30,12 +35,20 @@ use tokio::{
 };
 
 pub use self::{
+    budget::Used,
+    forecast::Forecast,
     onlooker::{Ends, Onlooker, Style},
     recorder::{About, Recorder},
     saving::Saving,
     sink::Sink,
 };
-use self::{progress::Progress, room::Room, silence::Silence, tiers::Tiers};
+use self::{
+    budget::{Budget, JUDGE, Stage},
+    progress::Progress,
+    room::Room,
+    silence::Silence,
+    tiers::Tiers,
+};
 use crate::{
     capture::CgroupSample,
     event::{Event, ProcessId},
@@ -122,14 +135,21 @@ pub struct Run {
     groups: HashMap<ProcessId, String>,
     /// Which of them grow.
     tiers: Tiers,
+    budget: Budget,
     silence: Silence,
     room: Room,
 }
 
 impl Run {
     /// Takes over a kernel that has begun to trace.
-    pub fn new(kernel: Kernel, recorder: Recorder, launched: Option<Launched>) -> Self {
+    pub fn new(
+        mut kernel: Kernel,
+        recorder: Recorder,
+        launched: Option<Launched>,
+        max_overhead: Option<f64>,
+    ) -> Self {
         kernel::run_first();
+        let budget = Budget::new(max_overhead, &mut kernel);
         let now_ns = kernel::now_ns();
         let mut heap = Heap::new(now_ns);
         if kernel.is_sampled() {
@@ -144,10 +164,13 @@ impl Run {
             missing: BTreeSet::new(),
             groups: HashMap::new(),
             tiers: Tiers::default(),
+            budget,
             silence: Silence::default(),
             room: Room::default(),
         };
         run.begin(now_ns);
+        let Self { budget, kernel, alive, .. } = &mut run;
+        budget.measure(kernel, alive);
         run
     }
 
@@ -178,6 +201,8 @@ impl Run {
         let mut look = ticks(LIFE);
         let mut measure = ticks(LIFE);
         self.room.share(&mut self.kernel, &mut self.heap, !options.warnings);
+        let mut judge = ticks(JUDGE);
+        self.budget.says_so = options.warnings;
         let end = start + options.duration.unwrap_or(Duration::from_secs(u32::MAX.into()));
         match &mut self.launched {
             Some(launched) => launched.open_gate()?,
@@ -207,8 +232,12 @@ impl Run {
                     self.kernel.look_for_more();
                     self.begin(kernel::now_ns());
                 }
-                _ = redraw.tick(), if options.progress => progress.draw(self.heap.live(), self.heap.events(), &self.kernel.losses()),
+                _ = redraw.tick(), if options.progress => {
+                    let share = self.budget.share();
+                    progress.draw(self.heap.live(), self.heap.events(), share, &self.kernel.losses());
+                }
                 _ = measure.tick() => self.room.share(&mut self.kernel, &mut self.heap, !options.warnings),
+                _ = judge.tick() => self.judge()?,
                 _ = look.tick(), if options.warnings && options.tier == Tier::Exact => self.silence.complain(self.alive.values().copied()),
                 ready = self.kernel.filling() => {
                     ready.context("watch the ring buffer")?;
@@ -216,6 +245,9 @@ impl Run {
                 }
                 _ = poll.tick() => {
                     self.drain();
+                    if self.budget.is_busy() {
+                        self.judge()?;
+                    }
                 }
             }
             if self.alive.is_empty() && !self.kernel.expects_more() && self.drain() == 0 {
@@ -239,9 +271,22 @@ impl Run {
         Ok((ending, detaching))
     }
 
+    /// Keeps within what tracing may cost.
+    fn judge(&mut self) -> Result<()> {
+        // Of what is waiting still, the first batch says enough: it would have to be waited for, at the target's cost.
+        self.drain();
+        let Self { kernel, heap, recorder, alive, budget, .. } = self;
+        let events = budget.judge(&mut Stage { kernel, recorder, alive })?;
+        events.iter().for_each(|it| heap.apply(it));
+        Ok(())
+    }
+
     fn drain(&mut self) -> usize {
-        let Self { kernel, heap, recorder, alive, silence, .. } = self;
+        let Self { kernel, heap, recorder, alive, budget, silence, .. } = self;
         let count = kernel.drain(BATCH, |event| {
+            if !budget.admits(&event) {
+                return;
+            }
             match event {
                 Event::Alloc { .. } | Event::Free { .. } => silence.end(),
                 _ => note_life(&event, alive, recorder),
@@ -275,7 +320,8 @@ impl Run {
         self.groups.retain(|process, _| self.alive.contains_key(process));
         let groups: BTreeSet<&String> = self.groups.values().collect();
         let groups = groups.into_iter().filter_map(|it| group_sample(it)).collect();
-        self.recorder.interval(interval, rss.clone(), groups)?;
+        let used = self.budget.take_used(&self.alive);
+        self.recorder.interval(interval, rss.clone(), used, groups)?;
         Ok(rss)
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::{
     cost::Cost,
     interval::Losses,
-    report::{escape::printable, units},
+    report::{escape::printable, units, words},
 };
 
 pub(super) struct Progress {
@@ -35,13 +35,14 @@ impl Progress {
         Duration::from_secs(if self.terminal { 1 } else { 10 })
     }
 
-    pub(super) fn draw(&mut self, live: Cost, events: u64, losses: &Losses) {
+    pub(super) fn draw(&mut self, live: Cost, events: u64, share: Option<f64>, losses: &Losses) {
         let now = Instant::now();
         let rate = (events - self.last_events) as f64 / (now - self.last).as_secs_f64().max(1e-3);
         (self.last, self.last_events) = (now, events);
         let lost: u64 = losses.iter().map(|(_, count)| count).sum();
+        let slower = share.map_or_else(String::new, |it| format!("   tracing adds {}", words::share(it)));
         let line = format!(
-            "{:>5.0} s   live {} in {} blocks   {} events/s   losses {lost}",
+            "{:>5.0} s   live {} in {} blocks   {} events/s   losses {lost}{slower}",
             (now - self.start).as_secs_f64(),
             units::bytes(live.bytes),
             units::count(live.blocks),

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::Sink;
+use super::{Sink, Used};
 use crate::{
     capture::{
         self, CgroupSample, EndRow, Epoch, FrameRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow,
@@ -35,6 +35,10 @@ pub struct About {
     pub tier: Tier,
     /// Of so many allocated bytes one is sampled; 0: every block is reported.
     pub sample_bytes: i64,
+    /// How much slower tracing may make the target.
+    pub max_overhead: Option<f64>,
+    /// What a probe costs was measured when the run began.
+    pub is_calibrated: bool,
     /// The zero of the capture's times.
     pub started_ns: u64,
     /// Names of the functions of the user's own pools.
@@ -48,7 +52,7 @@ enum Message {
     Modules(Vec<Module>),
     Descriptions(Vec<(ProcessId, Description)>),
     Allocators(ProcessId, Vec<String>),
-    Interval(Box<Interval>, HashMap<ProcessId, u64>, Vec<CgroupSample>),
+    Interval(Box<Interval>, HashMap<ProcessId, u64>, HashMap<ProcessId, Used>, Vec<CgroupSample>),
     Tier(TierRow),
     Mark(f64),
     Oom(ProcessId, u64),
@@ -77,6 +81,8 @@ impl About {
             target: self.target.clone(),
             tier: self.tier.name().to_owned(),
             sample_bytes: self.sample_bytes,
+            max_overhead: self.max_overhead,
+            is_calibrated: self.is_calibrated,
         }
     }
 }
@@ -119,14 +125,16 @@ impl Recorder {
         self.tell(Message::Oom(process, time_ns));
     }
 
-    /// An interval, with the resident bytes of the processes that live, and what is accounted to their groups.
+    /// An interval, with the resident bytes of the processes that live, what they have used, and what is accounted to their
+    /// groups.
     pub fn interval(
         &mut self,
         interval: Interval,
         rss_bytes: HashMap<ProcessId, u64>,
+        used: HashMap<ProcessId, Used>,
         cgroups: Vec<CgroupSample>,
     ) -> Result<()> {
-        self.send(Message::Interval(Box::new(interval), rss_bytes, cgroups))
+        self.send(Message::Interval(Box::new(interval), rss_bytes, used, cgroups))
     }
 
     /// A process is traced in another way from now on, or is not, for a reason.
@@ -213,8 +221,8 @@ impl<S: Sink> Work<S> {
                 Message::Allocators(process, allocators) => {
                     self.allocators.insert(process, allocators);
                 }
-                Message::Interval(interval, rss_bytes, cgroups) => {
-                    self.interval(&interval, &rss_bytes, cgroups)?;
+                Message::Interval(interval, rss_bytes, used, cgroups) => {
+                    self.interval(&interval, &rss_bytes, &used, cgroups)?;
                 }
                 Message::Tier(tier) => {
                     self.sink.row(Row::Tier(tier))?;
@@ -252,6 +260,7 @@ impl<S: Sink> Work<S> {
         &mut self,
         interval: &Interval,
         rss_bytes: &HashMap<ProcessId, u64>,
+        used: &HashMap<ProcessId, Used>,
         cgroups: Vec<CgroupSample>,
     ) -> io::Result<()> {
         self.find_names(&interval.stacks);
@@ -262,7 +271,12 @@ impl<S: Sink> Work<S> {
         for state in &interval.processes {
             self.process(state)?;
         }
-        let row = self.epoch.interval_row(interval, |it| rss_bytes.get(&it).copied());
+        let mut row = self.epoch.interval_row(interval, |it| rss_bytes.get(&it).copied());
+        for sample in &mut row.processes {
+            let used = used.get(&ProcessId(sample.process));
+            sample.cpu_us = used.map(|it| it.cpu_us);
+            sample.tracing_us = used.map(|it| it.tracing_us);
+        }
         self.sink.row(Row::Interval(IntervalRow { cgroups, ..row }))?;
         self.sink.flush()
     }

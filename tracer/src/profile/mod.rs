@@ -28,7 +28,7 @@ pub use self::{
     group::{By, Group, command},
     history::{Birth, Held},
     judge::{MIN_POINTS, Verdict, growth_bytes_per_s},
-    process::{Account, Outlook, Process},
+    process::{Account, Expense, Outlook, Process},
     site::{Resident, Site},
     stacks::{Frame, FrameId, Stacks, is_library},
     summary::{Control, Summary},

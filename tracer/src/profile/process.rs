@@ -34,6 +34,43 @@ pub struct Process {
     pub growing_sites: usize,
     /// It ended before the last interval of the window.
     pub is_gone: bool,
+    /// What it paid for being traced; `None` if its allocator was not.
+    pub expense: Option<Expense>,
+}
+
+/// CPU time in the window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expense {
+    pub cpu_us: u64,
+    /// What of it was for the tracing, by estimate.
+    pub tracing_us: u64,
+}
+
+impl std::iter::Sum for Expense {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |a, b| Self {
+            cpu_us: a.cpu_us + b.cpu_us,
+            tracing_us: a.tracing_us + b.tracing_us,
+        })
+    }
+}
+
+impl Expense {
+    /// Time without which a share says nothing: it is known to the millisecond at best.
+    const LEAST_CPU_US: u64 = 10_000;
+
+    fn between(start: &Sample, inside: &[Sample]) -> Option<Self> {
+        let last = inside.iter().rfind(|it| it.cpu_us.is_some())?;
+        let since = |of: fn(&Sample) -> Option<u64>| Some(of(last)?.saturating_sub(of(start).unwrap_or(0)));
+        let expense = Self { cpu_us: since(|it| it.cpu_us)?, tracing_us: since(|it| it.tracing_us)? };
+        (expense.cpu_us >= Self::LEAST_CPU_US).then_some(expense)
+    }
+
+    /// What tracing added to what the process would have needed without it.
+    pub fn share(self) -> f64 {
+        let work_us = self.cpu_us.saturating_sub(self.tracing_us).max(self.cpu_us / 20);
+        self.tracing_us as f64 / work_us as f64
+    }
 }
 
 /// Where the change of the resident bytes went. `live + mapped + retained + resident + rest`
@@ -133,6 +170,7 @@ impl Process {
             mapped: own.iter().filter(|it| &*it.kind == "mmap").map(|it| it.live).sum(),
             growth_bytes_per_s: of_heap().filter(|it| it.is_growing()).map(|it| it.growth_bytes_per_s).sum(),
             growing_sites: of_heap().filter(|it| it.is_growing()).count(),
+            expense: Expense::between(&start, inside),
             is_gone: group::gone_at(recording, row.id, window.to).is_some(),
         }
     }

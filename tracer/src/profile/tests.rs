@@ -82,6 +82,7 @@ fn interval(second: i64) -> IntervalRow {
         unknown_frees: 5,
         unsampled_frees: 0,
         arena_bytes: 4096,
+        ..ProcessSample::default()
     };
     IntervalRow {
         t_s: second as f64,

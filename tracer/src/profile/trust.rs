@@ -42,6 +42,10 @@ const COUNTED: [Loss; 13] = [
 impl Grade {
     /// `events` are the allocations and frees that were seen.
     pub(super) fn of(losses: &BTreeMap<String, u64>, events: u64, sites: &[Site]) -> Self {
+        if losses.get(Loss::UnfollowedProcesses.name()).is_some_and(|it| *it > 0) {
+            // What was not followed was not counted either.
+            return Self::F;
+        }
         let lost: u64 = COUNTED.iter().filter_map(|it| losses.get(it.name())).sum();
         if lost > 0 {
             let share = lost as f64 / (lost + events) as f64;

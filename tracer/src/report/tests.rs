@@ -120,7 +120,7 @@ fn json() {
             "by":"process",
             "window":{"at_s":4.0,"from_s":0.0,"to_s":4.0},
             "processes":[
-            {"account":{"before_bytes":1048576,"change_bytes":0,"live_bytes":1400,"mapped_bytes":0,"resident_bytes":0,"resident_error_bytes":0,"rest_bytes":-4096,"retained_bytes":2696},"allocated_blocks":13,"allocated_bytes":1600,"allocators":[],"arena_bytes":4096,"began_s":0.0,"cgroup":null,"command":"app --serve","ended":null,"ended_s":null,"exe":"","growing_sites":1,"growth_bytes_per_s":100.0,"id":1,"limit_bytes":null,"live_blocks":9,"live_bytes":1400,"mapped_bytes":0,"name":"app","parent":null,"parent_pid":null,"pid":7,"rss_first_bytes":1048576,"rss_last_bytes":1048576,"rss_max_bytes":1048576,"tier":null,"unknown_frees":5,"verdict":"steady","verdict_text":"steady: nothing grows by an amount that shows"}],
+            {"account":{"before_bytes":1048576,"change_bytes":0,"live_bytes":1400,"mapped_bytes":0,"resident_bytes":0,"resident_error_bytes":0,"rest_bytes":-4096,"retained_bytes":2696},"allocated_blocks":13,"allocated_bytes":1600,"allocators":[],"arena_bytes":4096,"began_s":0.0,"cgroup":null,"command":"app --serve","ended":null,"ended_s":null,"exe":"","growing_sites":1,"growth_bytes_per_s":100.0,"id":1,"limit_bytes":null,"live_blocks":9,"live_bytes":1400,"mapped_bytes":0,"name":"app","overhead":null,"parent":null,"parent_pid":null,"pid":7,"rss_first_bytes":1048576,"rss_last_bytes":1048576,"rss_max_bytes":1048576,"tier":null,"unknown_frees":5,"verdict":"steady","verdict_text":"steady: nothing grows by an amount that shows"}],
             "groups":[],
             "cgroups":[],
             "tiers":[],

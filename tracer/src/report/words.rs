@@ -44,6 +44,9 @@ pub fn explain(loss: Loss) -> &'static str {
         Loss::UnsizedPages => "samples of pages whose size the kernel did not tell, taken for small ones",
         Loss::UntrackedBlocks => "blocks beyond --max-memory: allocated is right, freed counts them at once",
         Loss::UntrackedBytes => "bytes of those blocks: live may be more by as much",
+        Loss::UnfollowedProcesses => {
+            "times that a process's allocator was not followed any more, for it cost too much: what its blocks became is unknown"
+        }
     }
 }
 
@@ -71,6 +74,12 @@ pub fn sampled(profile: &Profile) -> Option<String> {
         units::bytes(live),
         self::error(live, range, error.bytes)
     ))
+}
+
+/// As a percentage.
+pub fn share(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
 /// How a process ended, if it has.

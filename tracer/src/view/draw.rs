@@ -13,7 +13,7 @@ use super::{
     state::Tab,
 };
 use crate::{
-    profile::{Sort, trust::Grade},
+    profile::{Expense, Sort, trust::Grade},
     report::{
         escape::printable,
         units::{bytes, count, seconds},
@@ -135,8 +135,14 @@ pub(super) fn summary(view: &View) -> (String, String) {
     let sampled = picture.sample_bytes.map_or_else(String::new, |it| {
         format!(" ± {} (one byte in {} sampled)", bytes(picture.live_error_bytes), bytes(it))
     });
+    let expense: Expense = picture.processes.iter().filter_map(|it| it.expense).sum();
+    let slower = if expense == Expense::default() {
+        String::new()
+    } else {
+        format!("   tracing adds {}", words::share(expense.share()))
+    };
     let numbers = format!(
-        "live {}{sampled} in {} blocks{rss}   {} events/s",
+        "live {}{sampled} in {} blocks{rss}   {} events/s{slower}",
         bytes(picture.live.bytes),
         count(picture.live.blocks),
         count(view.events_per_s.round() as i64)

@@ -7,6 +7,7 @@ mod agreement;
 mod allocators;
 mod bounded;
 mod browser;
+mod budget;
 mod check;
 mod color;
 mod consumers;

@@ -17,6 +17,13 @@ pub(crate) struct Report {
     pub(crate) sites: Vec<Site>,
     pub(crate) timeline: Vec<Moment>,
     pub(crate) marks: Vec<Mark>,
+    pub(crate) tiers: Vec<Tier>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Tier {
+    pub(crate) tier: String,
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -151,6 +151,7 @@ fn sample(process: u32, interval: u32, sites: &[Growth]) -> ProcessSample {
         unknown_frees: u64::from(interval) * 3,
         unsampled_frees: 0,
         arena_bytes: live_bytes,
+        ..ProcessSample::default()
     }
 }
 

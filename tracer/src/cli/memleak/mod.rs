@@ -152,6 +152,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         no_follow: true,
         tier: TierName::Exact,
         sample: SampleArgs::default(),
+        max_overhead: None,
         ring: None,
         memory: args.memory.clone(),
         pools: args.pools.clone(),

@@ -50,6 +50,16 @@ impl Process {
         self.sites.end();
     }
 
+    /// The calls of its allocator are not seen any more: its blocks leave, and what is mapped stays.
+    pub(in crate::heap) fn unfollow(&mut self, losses: &mut Losses) {
+        losses.add(Loss::UnfollowedProcesses, 1);
+        let blocks = std::mem::take(&mut self.blocks);
+        blocks.blocks().for_each(|(_, it)| self.close(it));
+        self.displaced = FxHashMap::default();
+        // What was freed in a place since is not known either.
+        self.vacated = BTreeSet::new();
+    }
+
     /// A child that has nothing of its parent.
     pub(in crate::heap) fn spawn(&self, child: ProcessId, tgid: u32, time_ns: u64) -> Self {
         Self {

@@ -207,3 +207,26 @@ fn events_out_of_place_are_counted() {
         "#]],
     );
 }
+
+#[test]
+fn what_is_not_followed_any_more_leaves_the_books() {
+    check(
+        "
+        begin 10 app
+        stack #1 main
+        map   10 0x10000 8KiB #1
+        alloc 10 0x1000 64B #1
+        alloc 10 0x2000 32B #1
+        free  10 0x2000
+        unfollow 10
+        free  10 0x1000
+        alloc 10 0x1000 16B #1
+        ",
+        expect![[r#"
+            10 app: 8208B/2, 1 unknown frees
+              10 mmap mmap: 8192B/1 of 8192B/1, peak 8192B: main
+              10 heap malloc: 16B/1 of 112B/3, peak 96B: main
+            1 unfollowed_processes
+        "#]],
+    );
+}

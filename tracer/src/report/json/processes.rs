@@ -40,6 +40,12 @@ impl<'a> Whole<'a> {
             "cgroup": row.cgroup,
             "allocators": row.allocators,
             "tier": tier.map(|it| &it.tier),
+            "overhead": process.expense.map(|it| json!({
+                "share": it.share(),
+                "cpu_s": it.cpu_us as f64 / 1e6,
+                "tracing_s": it.tracing_us as f64 / 1e6,
+                "calibrated": self.profile.header.is_calibrated,
+            })),
             "began_s": row.began_s,
             "ended_s": row.ended.as_ref().map(|it| it.t_s),
             "ended": row.ended.as_ref().map(|it| json!({ "how": it.how, "code": it.code })),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    profile::{Account, By, Outlook, Process, Profile, Summary},
+    profile::{Account, By, Expense, Outlook, Process, Profile, Summary},
     report::{
         escape::printable,
         paper::{Look, Paper},
@@ -35,6 +35,9 @@ const NAME_CHARS: usize = 28;
 pub(super) fn one(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
     for it in &profile.processes {
         process(it, out)?;
+        if let Some(expense) = it.expense {
+            writeln!(out, "         {}", overhead(profile, expense))?;
+        }
     }
     for it in &profile.tiers {
         let [tier, reason] = [&it.tier, &it.reason].map(|it| printable(it));
@@ -46,6 +49,19 @@ pub(super) fn one(profile: &Profile, out: &mut Paper<'_>) -> io::Result<()> {
         writeln!(out, "cgroup   {path}   {last} accounted by the kernel, at most {most}, limit {limit}")?;
     }
     Ok(())
+}
+
+/// What tracing cost.
+fn overhead(profile: &Profile, expense: Expense) -> String {
+    let header = &profile.header;
+    let by = if header.is_calibrated {
+        "by what calls cost here"
+    } else {
+        "by what calls cost on another machine; --max-overhead measures it here"
+    };
+    let limit =
+        header.max_overhead.map_or_else(String::new, |it| format!(" of {} allowed", words::share(it)));
+    format!("tracing added {}{limit} to its CPU time, as estimated {by}", words::share(expense.share()))
 }
 
 /// Several of them.
@@ -108,6 +124,7 @@ fn row(profile: &Profile, depth: usize, process: &Process, out: &mut Paper<'_>) 
         notes.push(format!("from {}", units::seconds(row.began_s)));
     }
     notes.extend(row.allocators.iter().map(|it| it.split(" (").next().unwrap_or(it).to_owned()));
+    notes.extend(process.expense.map(|it| format!("overhead {}", words::share(it.share()))));
     let tier = profile.tiers.iter().rfind(|it| it.process == row.id);
     notes.extend(tier.map(|it| format!("{} since {}: {}", it.tier, units::seconds(it.t_s), it.reason)));
     if let Some(limit) = row.limit_bytes {
