@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Kernel, object::Object};
+use super::{Kernel, State, object::Object};
 use crate::{
     elf::{
         allocators::{End, Function, Role},
@@ -56,10 +56,15 @@ pub struct Prices {
 }
 
 impl Prices {
-    fn of<'a>(traps: Traps, objects: impl Iterator<Item = &'a Object>) -> Self {
+    /// The calls of those functions that `is_whole` names meet one probe, of the cheap kind.
+    fn of<'a>(
+        traps: Traps,
+        objects: impl Iterator<Item = &'a Object>,
+        is_whole: impl Fn(&str) -> bool,
+    ) -> Self {
         let mut prices = Self { traps, allocs_ns: BTreeMap::new(), frees_ns: traps.entry_ns };
         for function in objects.flat_map(|it| &it.functions) {
-            let price_ns = traps.of(function);
+            let price_ns = if is_whole(&function.name) { traps.entry_ns } else { traps.of(function) };
             match function.role {
                 Role::Alloc => {
                     let known_ns = prices.allocs_ns.entry(function.via).or_insert(price_ns);
@@ -91,7 +96,8 @@ fn is_usual(name: &str) -> bool {
 
 impl Kernel {
     pub fn prices(&self) -> Prices {
-        Prices::of(self.state.traps, self.state.objects.iter().map(|(_, it)| it))
+        let State { traps, objects, probes, .. } = &self.state;
+        Prices::of(*traps, objects.iter().map(|(_, it)| it), |name| probes.sees_whole(name))
     }
 }
 
@@ -102,7 +108,7 @@ mod tests {
     #[test]
     fn what_is_not_known_costs_as_much_as_malloc_mostly_does() {
         let traps = Traps::default();
-        let prices = Prices::of(traps, std::iter::empty());
+        let prices = Prices::of(traps, std::iter::empty(), |_| false);
         assert_eq!(prices.alloc_ns(Via::Malloc), traps.entry_ns + traps.return_ns);
         assert_eq!(prices.free_ns(), traps.entry_ns);
     }

@@ -66,6 +66,8 @@ pub(crate) struct Probes {
     multi: Option<Arc<Multi>>,
     exit_sites: ExitSites,
     done: HashSet<(u32, Scope)>,
+    /// Names of functions whose calls are seen where their results are final.
+    seen_whole: HashSet<String>,
     /// Each takes its probe out of the kernel when it is dropped.
     links: Vec<Box<dyn Send>>,
     /// Those that a child inherits.
@@ -274,10 +276,16 @@ impl Probes {
             multi,
             exit_sites: ExitSites::new(),
             done: HashSet::new(),
+            seen_whole: HashSet::new(),
             links: Vec::new(),
             inherited: Vec::new(),
             calls: Vec::new(),
         }
+    }
+
+    /// Whether one probe sees the calls of a function.
+    pub(crate) fn sees_whole(&self, function: &str) -> bool {
+        self.seen_whole.contains(function)
     }
 
     /// Takes the probes in allocator functions out that see `scope`.
@@ -358,6 +366,7 @@ impl Probes {
             );
         }
         let exit_sites = self.exit_sites.of(object);
+        self.seen_whole.extend(exit_sites.iter().cloned());
         match self.attach_together(object, &path, scope, &exit_sites) {
             Ok(true) => {
                 let placed = |it| Placed::new(object, it, &exit_sites);
