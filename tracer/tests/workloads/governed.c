@@ -9,7 +9,7 @@
 enum { KEPT_BLOCKS = 1000, KEPT_BYTES = 777 };
 
 static atomic_int is_hot;
-static void *kept[KEPT_BLOCKS];
+static void *volatile kept[KEPT_BLOCKS];
 
 __attribute__((noinline)) static void pairs(void) {
     for (int at = 0; at < 1000; at++) {
