@@ -38,6 +38,7 @@ mod runs;
 mod sampling;
 mod selection;
 mod sys;
+mod table_cache;
 mod tables;
 mod tier;
 mod tracefs;

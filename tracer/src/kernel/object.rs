@@ -16,7 +16,7 @@ use tracer_ebpf::{
     record::Frame,
 };
 
-use super::process::CodeMapping;
+use super::{process::CodeMapping, table_cache};
 use crate::{
     elf::{
         Image,
@@ -104,7 +104,7 @@ impl Object {
 
     fn parse(bytes: &[u8], file: Option<Arc<File>>, path: String) -> io::Result<Self> {
         let image = Image::parse(bytes).map_err(io::Error::other)?;
-        let table = unwind::Table::from_image(&image);
+        let table = table_cache::table(&image);
         if let Some(skipped) = table.as_ref().map(|it| it.skipped_functions).filter(|it| *it > 0) {
             log::debug!("{path}: unwind information of {skipped} functions cannot be used");
         }

@@ -6,6 +6,7 @@
 
 mod compact;
 mod rule;
+mod stored;
 #[cfg(test)]
 mod tests;
 
