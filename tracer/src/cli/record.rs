@@ -27,6 +27,9 @@ use crate::{
 /// Trace allocations, print a summary, and write a capture.
 ///
 /// An attached process is never stopped or signalled. Ctrl-C ends the recording, not the process.
+///
+/// In the end the probes are switched off at once. The kernel takes a moment to remove them; a child of this program,
+/// "alloctrace: removing probes", waits for that.
 #[derive(clap::Args)]
 #[command(
     override_usage = "alloctrace record [OPTIONS] -p PID...\n       alloctrace record [OPTIONS] -n COMM | --cgroup PATH | --container ID | -a\n       alloctrace record [OPTIONS] -- COMMAND [ARGS]...",
