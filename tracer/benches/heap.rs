@@ -6,8 +6,11 @@ use alloctrace::{
     estimate::Rate,
     event::{Event, Frame, ProcessId, StackKey, Stop, Via},
     heap::Heap,
+    kernel::ring::{self, Decoded},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tracer_ebpf::record::{self, Head, Kind};
+use zerocopy::IntoBytes as _;
 
 const FEW: u64 = 100_000;
 const MANY: u64 = 1_000_000;
@@ -152,5 +155,58 @@ fn others(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, apply, others);
+/// Bytes of the ring, as the probes write them.
+fn record(event: &Event) -> Vec<u8> {
+    let head = |kind: Kind, via: Via, time_ns| Head {
+        kind: kind as u16,
+        via: via.code(),
+        flags: 0,
+        process: PROCESS.0,
+        time_ns,
+    };
+    match *event {
+        Event::Alloc { time_ns, via, address, size_bytes, stack, .. } => {
+            let head = head(Kind::Alloc, via, time_ns);
+            record::Alloc { head, address, size_bytes, stack: stack.0 }.as_bytes().to_vec()
+        }
+        Event::Free { time_ns, address, .. } => {
+            record::Free { head: head(Kind::Free, Via::Malloc, time_ns), address }.as_bytes().to_vec()
+        }
+        _ => unreachable!("pairs are allocations and frees"),
+    }
+}
+
+/// The whole user half: from the bytes of the ring to the heap.
+fn decode_and_apply(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decode and apply");
+    group.throughput(Throughput::Elements(BATCH));
+    for (name, blocks, rounds) in [("100000", FEW, 1), ("1000000", MANY, 10), ("10000000", MOST, 10)] {
+        let mut numbers = Numbers(3);
+        let mut heap = heap_of(blocks, STACKS, &mut numbers);
+        let events = pairs(blocks, STACKS, &mut numbers, BATCH / 2 * rounds, 0);
+        // One after the other, as on the ring; they are aligned to eight bytes there.
+        let mut ring: Vec<u64> = Vec::new();
+        let mut ranges = Vec::new();
+        for bytes in events.iter().map(record) {
+            let start = ring.len();
+            ring.extend(
+                bytes.chunks_exact(8).map(|it| u64::from_ne_bytes(it.try_into().unwrap_or_default())),
+            );
+            ranges.push(start..ring.len());
+        }
+        let mut turns = ranges.chunks(BATCH as usize).cycle();
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                for range in turns.next().into_iter().flatten() {
+                    if let Some(Decoded::Event(event)) = ring::decode(ring[range.clone()].as_bytes()) {
+                        heap.apply(&event);
+                    }
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, apply, decode_and_apply, others);
 criterion_main!(benches);

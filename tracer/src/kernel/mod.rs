@@ -33,7 +33,7 @@ mod probes;
 pub mod process;
 pub mod proof;
 mod raw;
-mod ring;
+pub mod ring;
 mod runs;
 mod sampling;
 mod selection;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What a record says.
-pub(crate) enum Decoded<'bytes> {
+pub enum Decoded<'bytes> {
     Event(Event),
     Stack {
         process: ProcessId,
@@ -41,7 +41,7 @@ pub(crate) enum Decoded<'bytes> {
 }
 
 /// `None` for bytes that are no record.
-pub(crate) fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
+pub fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
     let (head, _) = Head::ref_from_prefix(bytes).ok()?;
     let (process, time_ns, nested) = (ProcessId(head.process), head.time_ns, head.flags & NESTED != 0);
     let via = Via::from_code(head.via)?;
@@ -149,30 +149,32 @@ fn record<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8]) -> Option<&T> {
     T::ref_from_prefix(bytes).ok().map(|(record, _)| record)
 }
 
+/// By its place: a code is one more.
 fn kind(code: u16) -> Option<Kind> {
-    const KINDS: [Kind; 19] = [
-        Kind::Stack,
-        Kind::RawStack,
-        Kind::Alloc,
-        Kind::Realloc,
-        Kind::Free,
-        Kind::Map,
-        Kind::Unmap,
-        Kind::Remap,
-        Kind::Break,
-        Kind::Mapping,
-        Kind::Exec,
-        Kind::Fork,
-        Kind::Exit,
-        Kind::Oom,
-        Kind::EmptyCache,
-        Kind::Path,
-        Kind::Leave,
-        Kind::Touch,
-        Kind::Discard,
-    ];
-    KINDS.into_iter().find(|it| *it as u16 == code)
+    KINDS.get(usize::from(code).checked_sub(1)?).copied()
 }
+
+const KINDS: [Kind; 19] = [
+    Kind::Stack,
+    Kind::RawStack,
+    Kind::Alloc,
+    Kind::Realloc,
+    Kind::Free,
+    Kind::Map,
+    Kind::Unmap,
+    Kind::Remap,
+    Kind::Break,
+    Kind::Mapping,
+    Kind::Exec,
+    Kind::Fork,
+    Kind::Exit,
+    Kind::Oom,
+    Kind::EmptyCache,
+    Kind::Path,
+    Kind::Leave,
+    Kind::Touch,
+    Kind::Discard,
+];
 
 /// Frames as the ring has them.
 pub(crate) fn frames(words: &[u64]) -> Box<[Frame]> {
@@ -209,6 +211,14 @@ mod tests {
         let Some(Decoded::Stack { key, stop, frames, .. }) = decode(sent) else { panic!("a stack") };
         assert_eq!((key, stop, frames), (StackKey(3), Stop::Complete, &[8, 9][..]));
         assert!(decode(&sent[..32 + 8]).is_none(), "a frame is missing");
+    }
+
+    #[test]
+    fn a_code_is_one_more_than_the_place() {
+        for (code, kind) in (1..).zip(KINDS) {
+            assert_eq!(kind as u16, code);
+        }
+        assert_eq!((kind(0), kind(20)), (None, None));
     }
 
     #[test]
