@@ -181,6 +181,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("RUST_LOG", "What is logged on standard error, for example alloctrace=debug; wins over -v."),
     ("NO_COLOR, CLICOLOR, CLICOLOR_FORCE, TERM, CI", "Whether text is coloured, unless --color says so."),
     ("TZ", "The zone of times of day."),
+    ("ALLOCTRACE_EXIT_SITES", "off: every call is seen at entry and return, as for comparison."),
 ];
 
 #[cfg(test)]
