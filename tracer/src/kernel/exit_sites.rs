@@ -7,7 +7,6 @@
 use std::{env, fs, path::PathBuf};
 
 use procfs::process::{MMapPath, Process};
-use serde::{Deserialize, Serialize};
 
 use super::{
     cache_dir::{self, cache_dir},
@@ -23,7 +22,7 @@ use crate::elf::{
 const VARIABLE: &str = "ALLOCTRACE_EXIT_SITES";
 
 /// The file of verdicts; another form of it gets another name.
-const FILE: &str = "exit-sites-1.json";
+const FILE: &str = "exit-sites-1";
 
 /// Verdicts that are kept. A machine has a few C libraries, and each update brings one.
 const MAX_VERDICTS: usize = 200;
@@ -39,7 +38,7 @@ enum Mode {
 }
 
 /// The outcome of a trial.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Verdict {
     build_id: String,
     function: String,
@@ -191,14 +190,36 @@ fn read() -> Vec<Verdict> {
     read().unwrap_or_default()
 }
 
+/// Each line: build id, function, whether it holds, proof.
 fn parse(bytes: &[u8]) -> Option<Vec<Verdict>> {
-    serde_json::from_slice(bytes).ok()
+    let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+    let verdict = |line: &str| {
+        let mut words = line.splitn(4, ' ').map(str::to_owned);
+        let (build_id, function) = (words.next()?, words.next()?);
+        let holds = match words.next()?.as_str() {
+            HOLDS => true,
+            REFUTED => false,
+            _ => return None,
+        };
+        Some(Verdict { build_id, function, holds, proof: words.next()? })
+    };
+    text.lines().map(verdict).collect()
+}
+
+const HOLDS: &str = "holds";
+const REFUTED: &str = "refuted";
+
+fn print(verdicts: &[Verdict]) -> String {
+    let line = |it: &Verdict| {
+        let holds = if it.holds { HOLDS } else { REFUTED };
+        format!("{} {} {holds} {}\n", it.build_id, it.function, it.proof)
+    };
+    verdicts.iter().map(line).collect()
 }
 
 fn write(verdicts: &[Verdict]) {
     let Some(path) = path() else { return };
-    let done = serde_json::to_vec(verdicts).map_err(Into::into).and_then(|it| cache_dir::replace(&path, &it));
-    if let Err(error) = done {
+    if let Err(error) = cache_dir::replace(&path, print(verdicts).as_bytes()) {
         log::info!("{}: {error}", path.display());
     }
 }
@@ -213,10 +234,10 @@ mod tests {
             Verdict {
                 build_id: "0123".into(), function: "malloc".into(), proof: "1 …".into(), holds: true
             };
-        let bytes = serde_json::to_vec(&[&verdict]).unwrap();
-        assert_eq!(parse(&bytes), Some(vec![verdict]));
-        for broken in [&bytes[..bytes.len() - 1], b"", b"{}", br#"[{"build_id":"a"}]"#] {
-            assert_eq!(parse(broken), None);
+        let text = print(std::slice::from_ref(&verdict));
+        assert_eq!(parse(text.as_bytes()), Some(vec![verdict]));
+        for broken in [&text[..text.len() - 1], "", "{}", "a b holds\n", "a b perhaps c\n"] {
+            assert_eq!(parse(broken.as_bytes()), None, "{broken}");
         }
     }
 }

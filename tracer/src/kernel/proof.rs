@@ -15,7 +15,7 @@ use std::{
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::Path,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -33,7 +33,7 @@ use zerocopy::FromBytes as _;
 
 pub use self::exercise::{COMMAND, exercise};
 use self::judge::Judge;
-use super::{MemoryBound, Tier, load, object::Object};
+use super::{MemoryBound, Tier, load, now_ns, object::Object};
 use crate::elf::{
     allocators::Function,
     whole::{Place, Whole},
@@ -59,7 +59,8 @@ pub(super) fn run(object: &Object, proved: &[(&Function, &Whole)]) -> Result<Opt
         return Ok(None);
     }
     let path = object.held_path().context("the vDSO has no allocator")?;
-    let started = Instant::now();
+    let started_ns = now_ns();
+    let elapsed = || Duration::from_nanos(now_ns().saturating_sub(started_ns));
     let mut child = Trainee::start()?;
     let mut ebpf = load::load(SIZES, false, Tier::Exact, None)?;
     let mut links: Vec<Box<dyn Send>> = Vec::new();
@@ -77,7 +78,7 @@ pub(super) fn run(object: &Object, proved: &[(&Function, &Whole)]) -> Result<Opt
     }
     let mut ring = RingBuf::try_from(ebpf.take_map("RING").context("map RING")?)?;
     let losses: PerCpuArray<_, u64> = PerCpuArray::try_from(ebpf.take_map("LOSSES").context("map LOSSES")?)?;
-    let attached = started.elapsed();
+    let attached = elapsed();
     child.begin()?;
     let mut judge = Judge::new(proved.len());
     loop {
@@ -88,7 +89,7 @@ pub(super) fn run(object: &Object, proved: &[(&Function, &Whole)]) -> Result<Opt
         if is_over {
             break;
         }
-        if started.elapsed() > PATIENCE {
+        if elapsed() > PATIENCE {
             bail!("the child does not end");
         }
         std::thread::sleep(PAUSE);
@@ -103,7 +104,7 @@ pub(super) fn run(object: &Object, proved: &[(&Function, &Whole)]) -> Result<Opt
         object.path,
         proved.len(),
         judge.calls,
-        started.elapsed()
+        elapsed()
     );
     // The kernel waits for each until nobody can be inside of it.
     std::thread::spawn(move || drop((links, ebpf)));

@@ -16,20 +16,20 @@ const OUTSIDE: [(&str, &[&str]); 19] = [
     ("procfs", &["kernel"]),
     ("rustix", &["kernel", "live"]),
     // Time, files and waiting: the rooms between the edges are given values and bytes.
-    ("tokio", &["kernel", "live", "cli"]),
-    ("std::fs", &["kernel", "live", "cli"]),
+    ("tokio", &["live", "cli"]),
+    ("std::fs", &["live", "cli"]),
     ("std::net", &["live", "cli"]),
-    ("std::process", &["kernel", "live", "cli"]),
-    ("std::time::Instant", &["kernel", "live", "cli"]),
+    ("std::process", &["live", "cli"]),
+    ("std::time::Instant", &["live", "cli"]),
     ("std::time::SystemTime", &["live", "cli"]),
     // The command line.
     ("clap", &["cli"]),
     // The terminal.
     ("ratatui", &["view", "live"]),
     // Errors that are only shown.
-    ("anyhow", &["kernel", "live", "cli"]),
+    ("anyhow", &["live", "cli"]),
     // Formats: `Event` and `Profile` have none, so that none freezes them.
-    ("serde", &["kernel", "capture", "report"]),
+    ("serde", &["capture", "report"]),
     ("zstd", &["capture"]),
     // One expert for each kind of bytes.
     ("blazesym", &["symbol"]),
