@@ -16,10 +16,10 @@ const OUTSIDE: [(&str, &[&str]); 19] = [
     ("procfs", &["kernel"]),
     ("rustix", &["kernel", "live"]),
     // Time, files and waiting: the rooms between the edges are given values and bytes.
-    ("tokio", &["live", "cli"]),
-    ("std::fs", &["live", "cli"]),
+    ("tokio", &["kernel", "live", "cli"]),
+    ("std::fs", &["kernel", "live", "cli"]),
     ("std::net", &["live", "cli"]),
-    ("std::process", &["live", "cli"]),
+    ("std::process", &["kernel", "live", "cli"]),
     ("std::time::Instant", &["live", "cli"]),
     ("std::time::SystemTime", &["live", "cli"]),
     // The command line.
@@ -27,7 +27,7 @@ const OUTSIDE: [(&str, &[&str]); 19] = [
     // The terminal.
     ("ratatui", &["view", "live"]),
     // Errors that are only shown.
-    ("anyhow", &["live", "cli"]),
+    ("anyhow", &["kernel", "live", "cli"]),
     // Formats: `Event` and `Profile` have none, so that none freezes them.
     ("serde", &["capture", "report"]),
     ("zstd", &["capture"]),
