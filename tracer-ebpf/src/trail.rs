@@ -34,7 +34,7 @@ pub const MAX_STEPS: u32 = 3 * CAPACITY as u32;
 
 /// Frames that are left behind in one call, and frames that are checked.
 const LEFT_AT_ONCE: usize = 4;
-const CHECKED_AT_ONCE: usize = 16;
+const CHECKED_AT_ONCE: usize = 32;
 
 /// A frame of the last walk.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,13 +73,14 @@ const SENT: u64 = 128;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 struct Read {
-    /// Of the lower word.
+    /// Of the return address; a multiple of 8, and [`WITH_FP`].
     at: u64,
-    fp: u64,
-    /// 0: any frame pointer will do.
-    fp_mask: u64,
     ip: u64,
+    fp: u64,
+    pad: u64,
 }
+
+const WITH_FP: u64 = 1;
 
 /// What is known of the code at an address.
 pub struct Place {
@@ -183,42 +184,57 @@ impl Trail {
         word: impl FnMut(u64) -> Option<u64>,
         window: &Window<'_>,
     ) -> bool {
-        match self.state {
-            CHECKING => self.check(word, window),
-            MOVING => self.shift(word),
-            _ => self.walk(lookup, word),
+        if self.state == MOVING {
+            return self.shift(word);
         }
+        if self.state == WALKING {
+            self.leave_behind();
+            if self.level != 0 && self.known(self.level).sp < self.sp {
+                return true;
+            }
+            if !self.meets() {
+                return self.walk(lookup, word);
+            }
+        }
+        self.check(word, window)
     }
 
-    /// One frame that is not known, or the first that is.
+    /// Goes past some frames of the last walk that lie inside of where this one stands.
     #[inline(always)]
-    fn walk(
-        &mut self,
-        mut lookup: impl FnMut(Regs) -> Result<Place, Stop>,
-        word: impl FnMut(u64) -> Option<u64>,
-    ) -> bool {
+    fn leave_behind(&mut self) {
         for _ in 0..LEFT_AT_ONCE {
             if self.level == 0 || self.known(self.level).sp >= self.sp {
                 break;
             }
             self.level = self.level.wrapping_sub(1);
         }
-        let own = self.exact as u64;
-        if self.level != 0 {
-            let Known { ip, sp, fp, flags, .. } = self.known(self.level);
-            if sp < self.sp {
-                return true;
-            }
-            let is_same = sp == self.sp
-                && ip == self.ip
-                && flags & EXACT == own
-                && (flags & DEPENDS == 0 || fp == self.fp);
+    }
+
+    /// Whether the walk stands at a frame of the last one.
+    #[inline(always)]
+    fn meets(&mut self) -> bool {
+        let Known { ip, sp, fp, flags, .. } = self.known(self.level);
+        let is_met = self.level != 0
+            && sp == self.sp
+            && ip == self.ip
+            && flags & EXACT == self.exact as u64
+            && (flags & DEPENDS == 0 || fp == self.fp)
             // The frames that were met may yet have to be moved to the others.
-            if is_same && self.level <= self.room() && self.fresh + self.level <= MAX_FRAMES as u32 {
-                (self.met, self.state) = (self.level, CHECKING);
-                return true;
-            }
+            && self.level <= self.room()
+            && self.fresh + self.level <= MAX_FRAMES as u32;
+        if is_met {
+            (self.met, self.state) = (self.level, CHECKING);
         }
+        is_met
+    }
+
+    /// One frame that is not known.
+    #[inline(always)]
+    fn walk(
+        &mut self,
+        mut lookup: impl FnMut(Regs) -> Result<Place, Stop>,
+        word: impl FnMut(u64) -> Option<u64>,
+    ) -> bool {
         if self.fresh >= MAX_FRAMES as u32 {
             return self.end(Stop::Truncated);
         }
@@ -235,7 +251,16 @@ impl Trail {
         let Link { ip_at, fp_at, flags } = link;
         self.set(
             at,
-            Known { ip: regs.ip, sp: regs.sp, fp: regs.fp, frame, hash: 0, ip_at, fp_at, flags: flags | own },
+            Known {
+                ip: regs.ip,
+                sp: regs.sp,
+                fp: regs.fp,
+                frame,
+                hash: 0,
+                ip_at,
+                fp_at,
+                flags: flags | self.exact as u64,
+            },
         );
         self.fresh += 1;
         match outcome {
@@ -250,21 +275,28 @@ impl Trail {
     /// Some of the frames that were met: is what was read the same?
     #[inline(always)]
     fn check(&mut self, word: impl FnMut(u64) -> Option<u64>, window: &Window<'_>) -> bool {
+        let mut level = self.level;
         for done in 0..CHECKED_AT_ONCE {
-            let Read { at, fp, fp_mask, ip } = self.reads[self.level as usize % CAPACITY];
-            let at = at.wrapping_sub(window.start);
-            if at.wrapping_add(8) >= window.bytes {
+            let read = &self.reads[level as usize % CAPACITY];
+            let at = read.at.wrapping_sub(window.start);
+            if at >= window.bytes {
+                self.level = level;
                 // Next time the window is where this is.
                 return if done == 0 { self.check_one(word) } else { true };
             }
-            if window.at(at.wrapping_add(8)) != ip || window.at(at) & fp_mask != fp {
-                self.state = MOVING;
+            let is_same = window.at(at) == read.ip
+                && (at & WITH_FP == 0 || at >= 8 && window.at(at.wrapping_sub(8)) == read.fp);
+            if !is_same {
+                (self.level, self.state) = (level, MOVING);
                 return true;
             }
-            if !self.pass() {
+            level = level.wrapping_sub(1);
+            if level == 0 {
+                (self.level, self.state) = (0, JOINED);
                 return false;
             }
         }
+        self.level = level;
         true
     }
 
@@ -353,15 +385,15 @@ impl Trail {
             it.flags |= CHECKS_FP;
         }
         it.hash = mix(outer.hash, it.frame ^ owner(it.frame));
+        let checks_fp = it.flags & CHECKS_FP != 0;
         let is_cheap = it.flags & OPAQUE == 0
             && it.ip_at != 0
             && it.ip_at & 7 == 0
-            && (it.flags & CHECKS_FP == 0 || it.fp_at == it.ip_at.wrapping_sub(8));
-        let read = if is_cheap {
-            let fp_mask = if it.flags & CHECKS_FP == 0 { 0 } else { u64::MAX };
-            Read { at: it.ip_at.wrapping_sub(8), fp: outer.fp & fp_mask, fp_mask, ip: outer.ip }
-        } else {
-            Read::default()
+            && (!checks_fp || it.fp_at == it.ip_at.wrapping_sub(8));
+        let read = match (is_cheap, checks_fp) {
+            (false, _) => Read::default(),
+            (true, false) => Read { at: it.ip_at, ip: outer.ip, ..Read::default() },
+            (true, true) => Read { at: it.ip_at | WITH_FP, ip: outer.ip, fp: outer.fp, pad: 0 },
         };
         self.top += 1;
         self.fresh -= 1;

@@ -55,7 +55,7 @@ fn remember(thread: &mut Thread, cookie: Cookie, caller: From) -> Option<()> {
         thread.caller = user::word(sp).unwrap_or(0);
     }
     let has_no_stack = is_enclosed || sample::is_passed(thread.flags);
-    thread.stack = if has_no_stack { 0 } else { walk::stack(thread.process, caller) };
+    thread.stack = if has_no_stack { 0 } else { walk::stack(thread.id, caller) };
     thread.in_call = IN_CALL;
     Some(())
 }
@@ -186,10 +186,10 @@ fn end(sp: u64, result: u64) -> Option<()> {
             address = 0;
         }
         let started_ns = thread.started_ns;
-        let head = head(Kind::Realloc, thread.process, cookie.via(), thread.flags as u8);
+        let head = head(Kind::Realloc, thread.id.process, cookie.via(), thread.flags as u8);
         emit_call(&Realloc { head, old_address, address, size_bytes, stack, started_ns }, head);
     } else if address != 0 {
-        let head = head(Kind::Alloc, thread.process, cookie.via(), thread.flags as u8);
+        let head = head(Kind::Alloc, thread.id.process, cookie.via(), thread.flags as u8);
         emit_call(&Alloc { head, address, size_bytes, stack }, head);
     }
     Some(())
@@ -249,8 +249,8 @@ pub(crate) fn whole(ctx: &ProbeContext) -> Option<()> {
     if sample::is_passed(flags) {
         return None;
     }
-    let stack = if is_enclosed { 0 } else { walk::stack(thread.process, From::Caller(regs, cookie.frame())) };
-    let head = head(Kind::Alloc, thread.process, cookie.via(), flags as u8);
+    let stack = if is_enclosed { 0 } else { walk::stack(thread.id, From::Caller(regs, cookie.frame())) };
+    let head = head(Kind::Alloc, thread.id.process, cookie.via(), flags as u8);
     emit_call(&Alloc { head, address, size_bytes, stack }, head);
     Some(())
 }
@@ -290,11 +290,10 @@ pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
         thread.caller = user::word(regs.sp).unwrap_or(0);
         thread.in_call = IN_CALL;
     }
-    let (tgid, tid) = user::current_ids();
-    let head = head(Kind::Free, thread.process, 0, tid as u8);
+    let head = head(Kind::Free, thread.id.process, 0, thread.id.tid as u8);
     emit_call(&Free { head, address }, head);
     // The first thread does not empty its cache (`__libc_start_call_main`, sysdeps/nptl/libc_start_call_main.h).
-    if cookie.has_thread_cache() && tid != tgid {
+    if cookie.has_thread_cache() && thread.is_first == 0 {
         note_place(thread, regs.sp, head.time_ns);
     }
     Some(())

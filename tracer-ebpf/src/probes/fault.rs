@@ -149,13 +149,13 @@ pub(crate) fn resident(ctx: &RawTracePointContext) -> Option<()> {
         }
         Err(_) => true,
     };
-    let process = thread.process;
+    let process = thread.id.process;
     let regs = user::current_regs();
     // In a call that is traced the return address is the kernel's, and the stack was walked when the call began.
     let stack = if thread.is_inside_call(regs.sp) && thread.stack != 0 {
         thread.stack
     } else {
-        walk::stack(process, walk::From::Here(regs))
+        walk::stack(thread.id, walk::From::Here(regs))
     };
     let flags = if maybe_large { MAYBE_LARGE } else { 0 };
     let head = head(Kind::Touch, process, Via::PageFault.code(), flags);

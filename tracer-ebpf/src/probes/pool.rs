@@ -100,7 +100,7 @@ pub(crate) fn enter(ctx: &ProbeContext) -> Option<()> {
     thread.pool.flags = sample::flags(thread, false, thread.pool.size_bytes);
     let is_passed = sample::is_passed(thread.pool.flags);
     let caller = walk::From::Caller(regs, Frame::default());
-    thread.pool.stack = if is_passed { 0 } else { walk::stack(thread.process, caller) };
+    thread.pool.stack = if is_passed { 0 } else { walk::stack(thread.id, caller) };
     thread.pool.state = IN_CALL;
     Some(())
 }
@@ -152,11 +152,11 @@ fn end(sp: u64, result: u64) -> Option<()> {
     let address = if is_passed { 0 } else { cookie.block(address) };
     let flags = thread.pool.flags as u8;
     if cookie.old() == 0 {
-        let head = head(Kind::Alloc, thread.process, cookie.via(), flags);
+        let head = head(Kind::Alloc, thread.id.process, cookie.via(), flags);
         emit(&Alloc { head, address, size_bytes, stack }, Wake::WhenFilling);
     } else {
         let started_ns = thread.pool.started_ns;
-        let head = head(Kind::Realloc, thread.process, cookie.via(), flags);
+        let head = head(Kind::Realloc, thread.id.process, cookie.via(), flags);
         emit(&Realloc { head, old_address, address, size_bytes, stack, started_ns }, Wake::WhenFilling);
     }
     Some(())
@@ -176,8 +176,7 @@ pub(crate) fn free(ctx: &ProbeContext) -> Option<()> {
     if is_inside && Cookie(thread.pool.cookie).old() != 0 && thread.pool.pointer == address {
         return None;
     }
-    let (_, tid) = user::current_ids();
-    let head = head(Kind::Free, thread.process, 0, tid as u8);
+    let head = head(Kind::Free, thread.id.process, 0, thread.id.tid as u8);
     emit(&Free { head, address: cookie.block(address) }, Wake::WhenFilling);
     Some(())
 }

@@ -47,7 +47,7 @@ fn begin(thread: &mut Thread, with_stack: bool) {
     let nested = thread.is_inside_call(regs.sp) || thread.pool.encloses(regs.sp);
     thread.syscall = Syscall { flags: if nested { NESTED as u32 } else { 0 }, ..Syscall::default() };
     if with_stack && !nested {
-        thread.syscall.stack = walk::stack(thread.process, walk::From::Here(regs));
+        thread.syscall.stack = walk::stack(thread.id, walk::From::Here(regs));
     }
 }
 
@@ -86,20 +86,20 @@ pub(crate) fn exit_mmap(ctx: &TracePointContext) -> Option<()> {
     let (size_bytes, flags) = (call.size_bytes, call.flags as u8);
     match call.on_exit {
         ON_EXIT_MAP => {
-            let head = head(Kind::Map, thread.process, Via::Mmap.code(), flags);
+            let head = head(Kind::Map, thread.id.process, Via::Mmap.code(), flags);
             emit(&Map { head, address, size_bytes, stack: call.stack }, Wake::WhenFilling);
         }
         ON_EXIT_COVER | ON_EXIT_COVER_CODE => {
-            let head = head(Kind::Unmap, thread.process, 0, flags);
+            let head = head(Kind::Unmap, thread.id.process, 0, flags);
             emit(&Unmap { head, address, size_bytes }, Wake::WhenFilling);
         }
         _ => {}
     }
     if call.on_exit == ON_EXIT_COVER_CODE || call.on_exit == ON_EXIT_CODE {
         // Other code may have been there before.
-        forget_pages(thread.process);
-        let generation = maps::process(thread.process)?.generation;
-        let _ = mapping::resolve(thread.process, generation, address);
+        forget_pages(thread.id.process);
+        let generation = maps::process(thread.id.process)?.generation;
+        let _ = mapping::resolve(thread.id.process, generation, address);
     }
     Some(())
 }
@@ -116,9 +116,9 @@ pub(crate) fn enter_munmap(ctx: &TracePointContext) -> Option<()> {
     thread.syscall.on_exit = ON_EXIT_UNMAP;
     // If the kernel cannot be asked just now, that can wait until code is mapped in its place.
     if mapping::vma_at(address).is_ok_and(|it| it.may_hold_code()) {
-        forget_pages(thread.process);
+        forget_pages(thread.id.process);
     }
-    let head = head(Kind::Unmap, thread.process, 0, thread.syscall.flags as u8);
+    let head = head(Kind::Unmap, thread.id.process, 0, thread.syscall.flags as u8);
     emit(&Unmap { head, address, size_bytes }, Wake::WhenFilling);
     Some(())
 }
@@ -149,7 +149,7 @@ pub(crate) fn exit_mremap(ctx: &TracePointContext) -> Option<()> {
     let thread = thread::current()?;
     let (call, address) = end(ctx, thread)?;
     let record = Remap {
-        head: head(Kind::Remap, thread.process, Via::Mremap.code(), call.flags as u8),
+        head: head(Kind::Remap, thread.id.process, Via::Mremap.code(), call.flags as u8),
         old_address: call.address,
         old_size_bytes: call.size_bytes,
         address,
@@ -174,7 +174,7 @@ pub(crate) fn enter_brk(ctx: &TracePointContext) -> Option<()> {
 pub(crate) fn exit_brk(ctx: &TracePointContext) -> Option<()> {
     let thread = thread::current()?;
     let (call, end) = end(ctx, thread)?;
-    let head = head(Kind::Break, thread.process, Via::Brk.code(), call.flags as u8);
+    let head = head(Kind::Break, thread.id.process, Via::Brk.code(), call.flags as u8);
     emit(&Break { head, end, stack: call.stack }, Wake::WhenFilling);
     Some(())
 }
@@ -191,7 +191,7 @@ pub(crate) fn enter_madvise(ctx: &TracePointContext) -> Option<()> {
         return None;
     }
     let thread = thread::current()?;
-    let head = head(Kind::Discard, thread.process, 0, 0);
+    let head = head(Kind::Discard, thread.id.process, 0, 0);
     emit(&Discard { head, address, size_bytes }, Wake::WhenFilling);
     Some(())
 }

@@ -30,7 +30,7 @@ pub(crate) fn flags(thread: &mut Thread, is_enclosed: bool, size_bytes: u64) -> 
     if is_enclosed {
         return NESTED as u64;
     }
-    match maps::process(thread.process) {
+    match maps::process(thread.id.process) {
         Some(process) if process.sample_shift != 0 => choose(thread, process.sample_shift, size_bytes),
         _ => 0,
     }

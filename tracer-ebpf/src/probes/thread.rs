@@ -17,16 +17,24 @@ pub(crate) const IN_CALL: u32 = 1;
 /// An exception was made in the call: it goes on only if it catches that itself, and then its end is still seen.
 pub(crate) const MAY_HAVE_LEFT: u32 = 2;
 
+/// Which thread of which process.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Id {
+    /// In [`THREAD_PLACES`] also whose place it is; 0: nobody's.
+    pub(crate) tid: u32,
+    pub(crate) process: u32,
+}
+
 /// The calls in progress of one thread. Only the thread itself touches its entry.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct Thread {
-    /// Whose place it is in [`THREAD_PLACES`], or 0.
-    tid: u32,
-    pub(crate) process: u32,
+    pub(crate) id: Id,
+    /// It is the first of its process.
+    pub(crate) is_first: u32,
     /// [`IN_CALL`] between the entry and the return of an allocator call.
     pub(crate) in_call: u32,
-    pad: u32,
     /// The stack pointer at the call's entry: where its return address lies.
     pub(crate) sp: u64,
     /// The return address.
@@ -82,11 +90,9 @@ pub(crate) fn current() -> Option<&'static mut Thread> {
     let (tgid, tid) = user::current_ids();
     match place(tid) {
         Place::Own(thread) => Some(thread),
-        Place::Free(free) => begin(tgid, tid, Some(free)),
-        Place::Taken => match entry(tid) {
-            Some(thread) => Some(thread),
-            None => begin(tgid, tid, None),
-        },
+        // It may have been another's when this thread began.
+        Place::Free(free) => entry(tid).or_else(|| begin(tgid, tid, Some(free))),
+        Place::Taken => entry(tid).or_else(|| begin(tgid, tid, None)),
     }
 }
 
@@ -96,8 +102,7 @@ pub(crate) fn known() -> Option<&'static mut Thread> {
     let (_, tid) = user::current_ids();
     match place(tid) {
         Place::Own(thread) => Some(thread),
-        Place::Free(_) => None,
-        Place::Taken => entry(tid),
+        Place::Free(_) | Place::Taken => entry(tid),
     }
 }
 
@@ -111,11 +116,14 @@ pub(crate) struct Ended {
 #[inline(always)]
 pub(crate) fn end() -> Option<Ended> {
     let (_, tid) = user::current_ids();
-    let thread = known()?;
+    let (thread, is_own) = match place(tid) {
+        Place::Own(thread) => (thread, true),
+        Place::Free(_) | Place::Taken => (entry(tid)?, false),
+    };
     fault::disarm(thread.fault);
-    let ended = Ended { process: thread.process, frees_since_ns: thread.frees_since_ns };
-    if thread.tid == tid {
-        sync::free(&raw mut thread.tid);
+    let ended = Ended { process: thread.id.process, frees_since_ns: thread.frees_since_ns };
+    if is_own {
+        sync::free(&raw mut thread.id.tid);
     } else {
         let _ = THREADS.remove(tid);
     }
@@ -133,7 +141,7 @@ enum Place {
 fn place(tid: u32) -> Place {
     let Some(thread) = THREAD_PLACES.get_ptr_mut(tid % PLACES) else { return Place::Taken };
     // SAFETY: a map value; other threads may change the word, but none to or from this thread's id.
-    match unsafe { (&raw const (*thread).tid).read_volatile() } {
+    match unsafe { (&raw const (*thread).id.tid).read_volatile() } {
         // SAFETY: only the thread itself uses its entry, and a program is not interrupted by another one of the same thread.
         it if it == tid => Place::Own(unsafe { &mut *thread }),
         0 => Place::Free(thread),
@@ -150,16 +158,17 @@ fn begin(tgid: u32, tid: u32, free: Option<*mut Thread>) -> Option<&'static mut 
     if maps::process(process)?.state != PROCESS_TRACED {
         return None;
     }
+    let (id, is_first) = (Id { tid, process }, u32::from(tid == tgid));
     if let Some(thread) = free
         // SAFETY: a map value.
-        && sync::claim_for(unsafe { &raw mut (*thread).tid }, tid)
+        && sync::claim_for(unsafe { &raw mut (*thread).id.tid }, tid)
     {
         // SAFETY: the claim makes it this thread's.
         let thread = unsafe { &mut *thread };
-        *thread = Thread { tid, process, ..Thread::default() };
+        *thread = Thread { id, is_first, ..Thread::default() };
         return Some(thread);
     }
-    if THREADS.insert(tid, Thread { process, ..Thread::default() }, 0).is_err() {
+    if THREADS.insert(tid, Thread { id, is_first, ..Thread::default() }, 0).is_err() {
         count(Loss::ThreadsFull);
         return None;
     }

@@ -21,6 +21,7 @@ use crate::{
     mapping,
     maps::{self, BLOCKS, CONFIG, RECENT, RECENT_ENTRIES, ROWS, RULES, SCRATCH, SEEN, TABLES, word},
     sync,
+    thread::Id,
     user::{self, UserRegs},
 };
 
@@ -78,16 +79,15 @@ impl From {
 
 /// The key of the current stack, which user space has been told or is told now; 0, and counted, if there is none.
 #[inline(always)]
-pub(crate) fn stack(process: u32, from: From) -> u64 {
+pub(crate) fn stack(thread: Id, from: From) -> u64 {
     let Some(config) = CONFIG.get(0) else { return 0 };
-    let (_, tid) = user::current_ids();
     for attempt in 0..TRIES {
-        let slot = tid.wrapping_add(attempt) & config.scratch_mask;
+        let slot = thread.tid.wrapping_add(attempt) & config.scratch_mask;
         let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { break };
         // SAFETY: a map value; no other reference to this field exists.
         let busy = unsafe { &raw mut (*scratch).busy };
         if sync::claim(busy) {
-            let key = walk(scratch, slot, (process, tid), from);
+            let key = walk(scratch, slot, thread, from);
             sync::release(busy);
             return key;
         }
@@ -99,9 +99,9 @@ pub(crate) fn stack(process: u32, from: From) -> u64 {
 /// A walk in a place that is claimed. The callbacks make references of their own: none may be held here
 /// meanwhile, or the compiler would take what is in it for unchanged.
 #[inline(always)]
-fn walk(scratch: *mut Scratch, slot: u32, owner: (u32, u32), from: From) -> u64 {
+fn walk(scratch: *mut Scratch, slot: u32, thread: Id, from: From) -> u64 {
     // SAFETY: the claim makes this the only reference.
-    begin(unsafe { &mut *scratch }, owner, from);
+    begin(unsafe { &mut *scratch }, thread, from);
 
     let mut slot = slot;
     let context: *mut c_void = (&raw mut slot).cast();
@@ -123,7 +123,7 @@ fn walk(scratch: *mut Scratch, slot: u32, owner: (u32, u32), from: From) -> u64 
 }
 
 #[inline(always)]
-fn begin(scratch: &mut Scratch, (process, tid): (u32, u32), from: From) {
+fn begin(scratch: &mut Scratch, Id { tid, process }: Id, from: From) {
     let generation = maps::process(process).map_or(0, |it| it.generation);
     if (scratch.process, scratch.generation) != (process, generation) {
         (scratch.process, scratch.generation) = (process, generation);
@@ -135,8 +135,7 @@ fn begin(scratch: &mut Scratch, (process, tid): (u32, u32), from: From) {
         scratch.trail.forget();
     }
     let (From::Here(regs) | From::Caller(regs, _)) = from;
-    let known_bytes = scratch.trail.extent_bytes(regs.sp);
-    move_window(scratch, regs.sp, known_bytes);
+    move_window(scratch, regs.sp);
     // Address 0 is code of no process, so a stack that cannot be read has one frame that says so.
     let window = window(&scratch.record, scratch.window_start, scratch.window_bytes);
     let near = |address| window.as_ref().and_then(|it| it.word(address));
@@ -153,13 +152,13 @@ fn begin(scratch: &mut Scratch, (process, tid): (u32, u32), from: From) {
     scratch.trail.begin(start);
 }
 
-/// Copies the stack from `address` on, but not beyond its page: the next one need not be there, and a fault costs more than
-/// the whole walk.
+/// Copies the stack from `address` on as far as the last walk went, or, without one, to the end of the page: the next one
+/// need not be there, and a fault costs more than the whole walk.
 #[inline(always)]
-fn move_window(scratch: &mut Scratch, address: u64, wanted_bytes: u64) {
-    let wanted_bytes =
-        if wanted_bytes == 0 || wanted_bytes > WINDOW_BYTES { WINDOW_BYTES } else { wanted_bytes };
-    let bytes = (PAGE_BYTES - (address & (PAGE_BYTES - 1))).min(wanted_bytes);
+fn move_window(scratch: &mut Scratch, address: u64) {
+    let known_bytes = scratch.trail.extent_bytes(address);
+    let page_bytes = (PAGE_BYTES - (address & (PAGE_BYTES - 1))).min(WINDOW_BYTES);
+    let bytes = if known_bytes == 0 { page_bytes } else { known_bytes.min(WINDOW_BYTES) };
     copy_window(scratch, address, bytes as u32);
 }
 
@@ -187,7 +186,7 @@ extern "C" fn advance(_index: u64, slot: *mut u32) -> i64 {
     let scratch = unsafe { &mut *scratch };
     let next = scratch.trail.next_read();
     if next.wrapping_sub(scratch.window_start) >= scratch.window_bytes {
-        move_window(scratch, next, 0);
+        move_window(scratch, next);
     }
     // The parts of `scratch` that the closures use, each by itself.
     let Scratch { process, generation, window_start, window_bytes, last, other, trail, record, .. } = scratch;
@@ -307,19 +306,18 @@ fn send_raw(scratch: *mut Scratch, slot: u32) -> u64 {
     // SAFETY: the claim makes this the only reference.
     let state = unsafe { &mut *scratch };
     let regs = state.trail.regs();
+    state.trail.forget();
     if !copy_window(state, regs.sp, RAW_WINDOW_BYTES as u32)
         && !copy_window(state, regs.sp, PAGE_BYTES as u32)
     {
-        move_window(state, regs.sp, 0);
+        move_window(state, regs.sp);
     }
-    let (_, tid) = user::current_ids();
-    let key = mix(mix(regs.ip ^ regs.sp, tid as u64), crate::emit::now_ns()) & !1;
+    let key = mix(mix(regs.ip ^ regs.sp, state.tid as u64), crate::emit::now_ns()) & !1;
     state.record.stack.count = state.trail.fresh_frames();
     fill_header(state, Kind::RawStack, key);
     let record = &mut state.record;
     (record.ip, record.sp, record.fp) = (regs.ip, regs.sp, regs.fp);
     (record.exact, record.window_bytes) = (regs.exact as u32, state.window_bytes as u32);
-    state.trail.forget();
     collect(slot, collect_fresh);
     // SAFETY: as above.
     emit_words::<RAW_WORDS>(as_words(unsafe { &(*scratch).record }), RAW_WORDS, Wake::Now);
