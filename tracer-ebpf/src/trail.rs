@@ -11,6 +11,7 @@
 //! Pure: memory and rules come in through closures. One instance is for one thread of one process image as long as its
 //! mappings are the same; [`Trail::forget`] is for all others.
 
+mod check;
 mod link;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,11 @@ mod window;
 
 use core::ops::Range;
 
-use self::link::{Link, leave};
 pub use self::window::{WINDOW_WORDS, Window};
+use self::{
+    check::Read,
+    link::{Link, leave},
+};
 use crate::{
     record::{MAX_FRAMES, mix},
     unwind::{Regs, Rule, Stop},
@@ -32,9 +36,8 @@ const _: () = assert!(CAPACITY.is_power_of_two());
 /// Calls of [`Trail::advance`] that are enough for any walk: each frame is stepped over once, and moved or checked once.
 pub const MAX_STEPS: u32 = 3 * CAPACITY as u32;
 
-/// Frames that are left behind in one call, and frames that are checked.
+/// Frames that are left behind in one call.
 const LEFT_AT_ONCE: usize = 4;
-const CHECKED_AT_ONCE: usize = 32;
 
 /// A frame of the last walk.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,20 +70,6 @@ const DEPENDS: u64 = 32;
 const CHECKS_FP: u64 = 64;
 /// User space has the stack whose innermost frame this is.
 const SENT: u64 = 128;
-
-/// What was read on the way out of a frame: the return address, and below of it the caller's frame pointer, if the walk makes
-/// use of that. All is zero if it was something else.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
-struct Read {
-    /// Of the return address; a multiple of 8, and [`WITH_FP`].
-    at: u64,
-    ip: u64,
-    fp: u64,
-    pad: u64,
-}
-
-const WITH_FP: u64 = 1;
 
 /// What is known of the code at an address.
 pub struct Place {
@@ -272,58 +261,6 @@ impl Trail {
         }
     }
 
-    /// Some of the frames that were met: is what was read the same?
-    #[inline(always)]
-    fn check(&mut self, word: impl FnMut(u64) -> Option<u64>, window: &Window<'_>) -> bool {
-        let mut level = self.level;
-        for done in 0..CHECKED_AT_ONCE {
-            let read = &self.reads[level as usize % CAPACITY];
-            let at = read.at.wrapping_sub(window.start);
-            if at >= window.bytes {
-                self.level = level;
-                // Next time the window is where this is.
-                return if done == 0 { self.check_one(word) } else { true };
-            }
-            let is_same = window.at(at) == read.ip
-                && (at & WITH_FP == 0 || at >= 8 && window.at(at.wrapping_sub(8)) == read.fp);
-            if !is_same {
-                (self.level, self.state) = (level, MOVING);
-                return true;
-            }
-            level = level.wrapping_sub(1);
-            if level == 0 {
-                (self.level, self.state) = (0, JOINED);
-                return false;
-            }
-        }
-        self.level = level;
-        true
-    }
-
-    #[inline(always)]
-    fn check_one(&mut self, mut word: impl FnMut(u64) -> Option<u64>) -> bool {
-        let here = self.known(self.level);
-        let caller = self.known(self.level.wrapping_sub(1));
-        let is_same = here.flags & OPAQUE == 0
-            && (here.ip_at == 0 || word(here.ip_at) == Some(caller.ip))
-            && (here.flags & CHECKS_FP == 0 || word(here.fp_at) == Some(caller.fp));
-        if is_same {
-            return self.pass();
-        }
-        self.state = MOVING;
-        true
-    }
-
-    /// The frame at `level` is as it was; false if it is the outermost.
-    #[inline(always)]
-    fn pass(&mut self) -> bool {
-        self.level = self.level.wrapping_sub(1);
-        if self.level == 0 {
-            self.state = JOINED;
-        }
-        self.level != 0
-    }
-
     /// The frame at `level` is right and its caller is another: what was met inside of it joins the new frames.
     #[inline(always)]
     fn shift(&mut self, mut word: impl FnMut(u64) -> Option<u64>) -> bool {
@@ -385,16 +322,7 @@ impl Trail {
             it.flags |= CHECKS_FP;
         }
         it.hash = mix(outer.hash, it.frame ^ owner(it.frame));
-        let checks_fp = it.flags & CHECKS_FP != 0;
-        let is_cheap = it.flags & OPAQUE == 0
-            && it.ip_at != 0
-            && it.ip_at & 7 == 0
-            && (!checks_fp || it.fp_at == it.ip_at.wrapping_sub(8));
-        let read = match (is_cheap, checks_fp) {
-            (false, _) => Read::default(),
-            (true, false) => Read { at: it.ip_at, ip: outer.ip, ..Read::default() },
-            (true, true) => Read { at: it.ip_at | WITH_FP, ip: outer.ip, fp: outer.fp, pad: 0 },
-        };
+        let read = Read::of(&it, &outer);
         self.top += 1;
         self.fresh -= 1;
         self.set(self.top, it);

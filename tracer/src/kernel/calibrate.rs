@@ -9,7 +9,6 @@ use std::{
     os::unix::{fs::FileExt as _, process::CommandExt as _},
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -21,7 +20,7 @@ use aya::{
     },
 };
 
-use super::{multi::Multi, object::Object, objects::Objects, price::Traps, process, sys};
+use super::{multi::Multi, now_ns, object::Object, objects::Objects, price::Traps, process, sys};
 use crate::elf::{
     allocators::{End, Function},
     site,
@@ -46,10 +45,10 @@ const GOES: u32 = 3;
 
 /// What a trap costs here, or elsewhere if that cannot be measured.
 pub(super) fn traps(ebpf: &mut Ebpf, multi: Option<&Multi>, objects: &Objects) -> Traps {
-    let begun = Instant::now();
+    let begun_ns = now_ns();
     let measured = calibrate(ebpf, multi, objects);
     match &measured {
-        Ok(traps) => log::info!("calibrated in {:?}: {traps:?}", begun.elapsed()),
+        Ok(traps) => log::info!("calibrated in {} ms: {traps:?}", (now_ns() - begun_ns) / 1_000_000),
         Err(error) => log::warn!("what a probe costs here was not measured: {error:#}"),
     }
     measured.unwrap_or_default()

@@ -37,6 +37,8 @@ pub mod ring;
 mod runs;
 mod sampling;
 mod selection;
+mod settings;
+mod start;
 mod sys;
 mod table_cache;
 mod tables;
@@ -45,32 +47,18 @@ mod tracefs;
 mod whereabouts;
 mod withdraw;
 
-use std::{ffi::OsString, fs::File, sync::Arc, time::Duration};
+use std::{fs::File, sync::Arc};
 
-use anyhow::Context as _;
 use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray, RingBuf},
 };
 use tokio::io::unix::AsyncFd;
-use tracer_ebpf::{
-    loss::Loss,
-    mapping::{PROCESS_AWAITS_EXEC, PROCESS_TRACED},
-};
+use tracer_ebpf::loss::Loss;
 
 use self::{
-    arrivals::Arrivals,
-    children::Children,
-    growth::Growth,
-    leaving::HandedOver,
-    load::{Calls, Links, Needs},
-    members::Members,
-    memory::Memory,
-    objects::Objects,
-    probes::{Probes, Scope},
-    ring::Decoded,
-    runs::Counting,
-    sampling::Sampling,
+    arrivals::Arrivals, children::Children, growth::Growth, leaving::HandedOver, members::Members,
+    memory::Memory, objects::Objects, probes::Probes, ring::Decoded, runs::Counting, sampling::Sampling,
     withdraw::Absent,
 };
 pub use self::{
@@ -84,47 +72,15 @@ pub use self::{
     probes::Programs,
     runs::{Runs, cpu_ns},
     selection::Selection,
+    settings::{Settings, Target},
     sys::LibcBlock,
     tier::Tier,
     withdraw::Whose,
 };
 use crate::{
-    elf::pools::Pools,
     event::{Event, Frame, ObjectId, ProcessId},
     interval::Losses,
 };
-
-/// What is to be traced.
-pub enum Target {
-    Processes(Vec<u32>),
-    /// A command that waits at its gate, with its name and arguments.
-    Launched {
-        tgid: u32,
-        command: Vec<OsString>,
-    },
-    /// Those there are and those that come.
-    Selected(Selection),
-}
-
-/// How to trace.
-pub struct Settings {
-    pub target: Target,
-    /// Trace children too, whatever they become. A selection has those that stay inside of it anyway.
-    pub follow: bool,
-    /// A power of two and a multiple of the page size.
-    pub ring_bytes: u32,
-    pub programs: Programs,
-    /// The user's own.
-    pub pools: Pools,
-    pub tier: Tier,
-    /// Of the allocated bytes one in 2 to this power is sampled; 0: every block is reported. [`Kernel::set_sampling`]
-    /// changes it.
-    pub sample_shift: u32,
-    /// Of our own memory.
-    pub memory: MemoryBound,
-    /// Measure first what a probe costs, and be ready to take probes out while the run goes on.
-    pub is_governed: bool,
-}
 
 /// An executable file that frames refer to.
 #[derive(Clone)]
@@ -137,10 +93,6 @@ pub struct Module {
     /// Of memory in which code is made at run time: where its names may be.
     pub perf_map: Option<PerfMap>,
 }
-
-/// A process that has just been started has not mapped its C library yet: it gets half a second.
-const STARTUP_TRIES: u32 = 10;
-const STARTUP_PAUSE: Duration = Duration::from_millis(50);
 
 /// A running trace.
 pub struct Kernel {
@@ -177,109 +129,6 @@ struct State {
 }
 
 impl Kernel {
-    /// Places every probe and begins to trace; all of them begin at the same moment.
-    ///
-    /// # Errors
-    /// If the target cannot be traced, or the kernel refuses.
-    pub fn start(settings: &Settings) -> Result<Self, StartError> {
-        limits::raise_file_limit();
-        let mut objects = Objects::of(&settings.target, &settings.pools)?;
-        for _ in 0..STARTUP_TRIES {
-            if settings.tier != Tier::Exact
-                || objects.check_targets().and(objects.check_pools()).is_ok()
-                || matches!(settings.target, Target::Launched { .. })
-            {
-                break;
-            }
-            std::thread::sleep(STARTUP_PAUSE);
-            objects = Objects::of(&settings.target, &settings.pools)?;
-        }
-        if settings.tier == Tier::Exact {
-            objects.check_targets()?;
-            objects.check_pools()?;
-        }
-        Self::attach(settings, objects).map_err(StartError::from_kernel)
-    }
-
-    fn attach(settings: &Settings, mut objects: Objects) -> anyhow::Result<Self> {
-        tracefs::ensure_mounted()?;
-        let mut ebpf = load::load(
-            objects.sizes(settings.ring_bytes, settings.memory),
-            settings.follow,
-            settings.tier,
-            settings.target.hierarchy(),
-        )?;
-        let scopes = settings.scopes();
-        let everyone = scopes == [Scope::Everyone];
-        let links = if everyone || multi::sees_one_process() { Links::Multi } else { Links::Single };
-        let with_faults = settings.tier != Tier::Exact && load::announces_pages();
-        let can_watch_pages = with_faults || settings.is_governed && load::announces_pages();
-        let calls = match settings.tier {
-            Tier::Exact => {
-                Calls::These(probes::programs_of(settings.programs, objects.iter().map(|(_, it)| it)))
-            }
-            Tier::Growth => Calls::None,
-            // Of processes that nobody knows yet.
-            Tier::Auto => Calls::All,
-        };
-        let needs = Needs { links, calls, pools: !settings.pools.is_empty(), faults: can_watch_pages };
-        let multi = load::load_programs(&mut ebpf, &needs)?;
-        let log = aya_log::EbpfLogger::init(&mut ebpf).ok();
-        let ring = RingBuf::try_from(ebpf.take_map("RING").context("map RING")?)?;
-        let ring = sys::register(ring).context("watch the ring buffer")?;
-        let losses = PerCpuArray::try_from(ebpf.take_map("LOSSES").context("map LOSSES")?)?;
-        let mut counted = Losses::default();
-        objects.connect(&mut ebpf, &mut counted)?;
-
-        let sampling = Sampling::new(&mut ebpf)?;
-        let mut members = Members::new(&mut ebpf)?;
-        members.sample(settings.sample_shift)?;
-
-        let by_many = multi.as_ref().filter(|_| multi::sees_one_process());
-        let traps = if settings.is_governed {
-            calibrate::traps(&mut ebpf, by_many, &objects)
-        } else {
-            Traps::default()
-        };
-        let mut probes = Probes::new(settings.programs, multi.map(Arc::new));
-        for scope in &scopes {
-            for (number, object) in objects.iter() {
-                let failed = probes.attach_object(&mut ebpf, number, object, *scope);
-                counted.add(Loss::FailedProbes, failed);
-            }
-        }
-        let unprobed = objects.iter().map(|(_, it)| it.unprobed.len() as u64).sum();
-        counted.add(Loss::UnprobedFunctions, unprobed);
-        if settings.tier != Tier::Exact && !with_faults {
-            log::warn!(
-                "this kernel does not announce resident pages (Linux 6.2 does): only mappings are traced"
-            );
-        }
-        probes.attach_tracepoints(&mut ebpf, with_faults)?;
-        let (arrivals, ended) = (Arrivals::default(), Vec::new());
-        let growth = Growth::new(settings.tier);
-        let children = Children::new(&mut ebpf)?;
-        let mut state = State {
-            ebpf,
-            objects,
-            probes,
-            members,
-            sampling,
-            arrivals,
-            children,
-            everyone,
-            growth,
-            absent: Absent::default(),
-            can_watch_pages,
-            traps,
-            ended,
-            counted,
-        };
-        state.switch_on(&settings.target)?;
-        let memory = Memory::new(settings.memory, settings.ring_bytes);
-        Ok(Self { ring, losses, log, counting: None, state, memory, heir: None })
-    }
-
     /// Waits until the ring is filling; an ordinary trickle of events does not end the wait.
     ///
     /// # Errors
@@ -394,22 +243,6 @@ impl Drop for Kernel {
 }
 
 impl State {
-    /// Only now do the probes report anything, so that no free is seen without its allocation.
-    fn switch_on(&mut self, target: &Target) -> anyhow::Result<()> {
-        let (tgids, state) = match target {
-            Target::Processes(tgids) => (&tgids[..], PROCESS_TRACED),
-            Target::Launched { tgid, .. } => (std::slice::from_ref(tgid), PROCESS_AWAITS_EXEC),
-            Target::Selected(selection) => return self.select(selection),
-        };
-        for tgid in tgids {
-            if let Some(process) = self.members.add(*tgid, state)? {
-                self.arrivals.begin(process, *tgid);
-                self.objects.begin_process(process, *tgid);
-            }
-        }
-        Ok(())
-    }
-
     fn handle(&mut self, bytes: &[u8], sink: &mut impl FnMut(Event)) {
         match ring::decode(bytes) {
             Some(Decoded::Event(event)) => {

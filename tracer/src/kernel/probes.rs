@@ -1,11 +1,9 @@
 //! Places the probes: allocator functions by uprobes, system calls and process life by tracepoints.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    fmt,
-    num::NonZero,
-    sync::Arc,
-};
+mod placed;
+mod plan;
+
+use std::{collections::HashSet, num::NonZero, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -16,6 +14,12 @@ use aya::{
     },
 };
 
+pub use self::plan::Programs;
+pub(crate) use self::plan::programs_of;
+use self::{
+    placed::Placed,
+    plan::{EXIT, POOL_EXIT, Placement, Probe, WHOLE, placement, probes_of, raising},
+};
 use super::{
     children::Places,
     exit_sites::ExitSites,
@@ -23,13 +27,7 @@ use super::{
     multi::{Multi, Point},
     object::Object,
 };
-use crate::{
-    elf::{
-        allocators::{End, Function, Role},
-        whole::{Place, Whole},
-    },
-    event::Via,
-};
+use crate::elf::allocators::{Function, Role};
 
 /// Whose calls a uprobe sees. The kernel puts breakpoints only into processes in scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,15 +48,6 @@ impl Scope {
     }
 }
 
-/// Which programs: the tracer's own, or the empty ones that show what the trap alone costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Programs {
-    Trace,
-    Floor,
-    /// Empty ones where other tools place theirs: at the symbols of the classic functions, and at their returns.
-    NaiveFloor,
-}
-
 /// Attaches, and knows what is attached.
 pub(crate) struct Probes {
     programs: Programs,
@@ -74,13 +63,6 @@ pub(crate) struct Probes {
     inherited: Vec<Places>,
     /// Likewise; those in the functions of allocators, which may go before the end.
     calls: Vec<(Scope, Placement, Box<dyn Send>)>,
-}
-
-/// Which side of a call a probe sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Placement {
-    Begin,
-    End,
 }
 
 /// Probes on their way out: while they are dropped, the kernel waits.
@@ -105,165 +87,6 @@ impl Drop for Probes {
         leaving::close(std::mem::take(&mut self.links));
         leaving::close(std::mem::take(&mut self.calls).into_iter().map(|(_, _, it)| it).collect());
     }
-}
-
-/// A probe site, for the user.
-struct Placed {
-    path: String,
-    function: String,
-    offset: u64,
-    instruction: String,
-    single_step: bool,
-    end: End,
-    /// Instead of all others.
-    whole: Option<Whole>,
-}
-
-impl Placed {
-    fn new(object: &Object, function: &Function, exit_sites: &[String]) -> Self {
-        Self {
-            path: object.path.clone(),
-            function: function.name.to_string(),
-            offset: function.site_offset(),
-            instruction: function.site.instruction.clone(),
-            single_step: function.site.is_single_step(),
-            end: function.end.clone(),
-            whole: whole(function, exit_sites).cloned(),
-        }
-    }
-}
-
-impl fmt::Display for Placed {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let class = if self.single_step { "single-stepped: about ten times as dear" } else { "emulated" };
-        let Self { path, function, offset, instruction, .. } = self;
-        if let Some(whole) = &self.whole {
-            return write!(out, "{function} in {path} without a return probe, at its {whole}");
-        }
-        write!(out, "{function} in {path} at {offset:#x}: {instruction} ({class})")?;
-        match &self.end {
-            End::Unseen => Ok(()),
-            End::Return => write!(out, ", and its return"),
-            End::At(offsets) => {
-                let offsets: Vec<String> = offsets.iter().map(|it| format!("{it:#x}")).collect();
-                write!(out, ", and its exits at {} (single-stepped)", offsets.join(" "))
-            }
-        }
-    }
-}
-
-/// A program at a place in a file.
-struct Probe {
-    program: &'static str,
-    offset: u64,
-    cookie: u64,
-}
-
-/// Sees a function end without a return probe.
-const EXIT: &str = "leave_at_exit";
-const POOL_EXIT: &str = "pool_exit";
-const WHOLE: &str = "whole";
-
-/// The probes of a function. Its end comes first: an entry without a return would look like a call that never ends.
-/// A return probe goes to the same instruction, where the return address is still on top of the stack, so that one trap
-/// serves both.
-///
-/// Of functions in `exit_sites` the calls are seen where their results are final.
-fn probes_of(programs: Programs, function: &Function, exit_sites: &[String]) -> Vec<Probe> {
-    if programs == Programs::NaiveFloor {
-        return naive_probes_of(function);
-    }
-    let is_trace = programs == Programs::Trace;
-    let cookie = function.cookie().0;
-    let is_pool = matches!(function.via, Via::Custom(_));
-    let begin = match function.role {
-        _ if !is_trace => "floor_enter",
-        Role::Alloc if is_pool => "pool_enter",
-        Role::Free if is_pool => "pool_free",
-        Role::Alloc => "enter",
-        Role::Free => "free",
-        Role::Unfollowed => "unfollowed",
-    };
-    let exit = match is_trace {
-        false => begin,
-        true if is_pool => POOL_EXIT,
-        true => EXIT,
-    };
-    let leave = match is_trace {
-        false => "floor_leave",
-        true if is_pool => "pool_leave",
-        true => "leave",
-    };
-    if let Some(whole) = whole(function, exit_sites) {
-        let name = |name| if is_trace { name } else { "floor_enter" };
-        let probe = |program| {
-            move |it: &Place| Probe {
-                program,
-                offset: function.file_offset.wrapping_add_signed(it.offset),
-                cookie: it.cookie(function.cookie()).0,
-            }
-        };
-        let (ends, begins) =
-            (whole.ends.iter().map(probe(name(WHOLE))), whole.begins.iter().map(probe(name("begin"))));
-        return ends.chain(begins).collect();
-    }
-    let site = function.site_offset();
-    let ends: Vec<(&str, u64)> = match &function.end {
-        End::Unseen => Vec::new(),
-        End::Return => vec![(leave, site)],
-        End::At(offsets) => offsets.iter().map(|it| (exit, *it)).collect(),
-    };
-    ends.into_iter()
-        .chain([(begin, site)])
-        .map(|(program, offset)| Probe { program, offset, cookie })
-        .collect()
-}
-
-/// Where the function's calls are seen, if not at entry and return.
-fn whole<'it>(function: &'it Function, exit_sites: &[String]) -> Option<&'it Whole> {
-    let whole = function.whole.as_ref()?.as_ref().ok()?;
-    exit_sites.iter().any(|it| *it == function.name).then_some(whole)
-}
-
-/// The programs that the probes of these objects may need, wherever calls will be seen.
-pub(crate) fn programs_of<'a>(
-    programs: Programs,
-    objects: impl Iterator<Item = &'a Object>,
-) -> BTreeSet<&'static str> {
-    let mut names = BTreeSet::new();
-    for object in objects {
-        let entries = object.functions.iter().flat_map(|it| probes_of(programs, it, &[]));
-        let exits = object.functions.iter().flat_map(|it| probes_of(programs, it, &[it.name.to_string()]));
-        names.extend(raising(object).chain(entries).chain(exits).map(|it| it.program));
-    }
-    names
-}
-
-/// Those that bcc's memleak probes, and of which none throws: a return probe would be fatal there.
-const CLASSIC_ALLOCATIONS: [&str; 8] =
-    ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign", "valloc", "pvalloc"];
-
-fn naive_probes_of(function: &Function) -> Vec<Probe> {
-    let programs: &[&str] = match &*function.name {
-        "free" => &["floor_enter"],
-        name if CLASSIC_ALLOCATIONS.contains(&name) => &["floor_leave", "floor_enter"],
-        _ => &[],
-    };
-    let cookie = function.cookie().0;
-    programs.iter().map(|&program| Probe { program, offset: function.file_offset, cookie }).collect()
-}
-
-fn placement(program: &str) -> Placement {
-    match program {
-        "leave" | "pool_leave" | "floor_leave" | EXIT | POOL_EXIT | WHOLE => Placement::End,
-        _ => Placement::Begin,
-    }
-}
-
-/// Where the object makes and raises exceptions.
-fn raising(object: &Object) -> impl Iterator<Item = Probe> {
-    let probe = |program| move |offset: &u64| Probe { program, offset: *offset, cookie: 0 };
-    object.throwing.iter().map(probe("throw")).chain(object.raising.iter().map(probe("raise")))
 }
 
 /// The system calls, by the name of their tracepoints.

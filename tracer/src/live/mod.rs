@@ -13,6 +13,7 @@ mod recorder;
 mod room;
 mod saving;
 mod screen;
+mod signals;
 mod silence;
 mod sink;
 mod suspicion;
@@ -21,7 +22,6 @@ mod tiers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    io,
     path::PathBuf,
     thread::JoinHandle,
     time::Duration,
@@ -29,7 +29,6 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
@@ -40,6 +39,7 @@ pub use self::{
     onlooker::{Ends, Onlooker, Style},
     recorder::{About, Recorder},
     saving::Saving,
+    signals::Signals,
     sink::Sink,
 };
 use self::{
@@ -378,35 +378,6 @@ fn ticks(period: Duration) -> tokio::time::Interval {
     // After a stall one tick is enough.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-/// The signals of the contract. They are caught from the moment this is made.
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    snapshot: Signal,
-    mark: Signal,
-}
-
-impl Signals {
-    /// # Errors
-    /// Those of `sigaction(2)`.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            snapshot: signal(SignalKind::user_defined1())?,
-            mark: signal(SignalKind::user_defined2())?,
-        })
-    }
-
-    /// Waits for one that ends us.
-    pub async fn end(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 /// `alloctrace.NAME.PID.TIME.jsonl.zst` in the current directory; without a process's number if it is about several.
