@@ -61,8 +61,7 @@ fn leave_at_exit(ctx: ProbeContext) -> u32 {
 /// An allocating function is about to call others; what it was asked for is still there.
 #[uprobe]
 fn begin(ctx: ProbeContext) -> u32 {
-    call::begin(&ctx);
-    0
+    on(|| call::begin(&ctx))
 }
 
 /// The result of an allocating function is there, and often what it was asked for is so too.
@@ -122,29 +121,25 @@ fn unfollowed(_ctx: ProbeContext) -> u32 {
 /// A proof is tried: a function was entered …
 #[uprobe]
 fn proof_enter(ctx: ProbeContext) -> u32 {
-    proof::step(&ctx, ENTER);
-    0
+    on(|| proof::step(&ctx, ENTER))
 }
 
 /// … is at the place of a `begin` …
 #[uprobe]
 fn proof_begin(ctx: ProbeContext) -> u32 {
-    proof::step(&ctx, BEGIN);
-    0
+    on(|| proof::step(&ctx, BEGIN))
 }
 
 /// … of a `whole` …
 #[uprobe]
 fn proof_end(ctx: ProbeContext) -> u32 {
-    proof::step(&ctx, END);
-    0
+    on(|| proof::step(&ctx, END))
 }
 
 /// … and has returned.
 #[uretprobe]
 fn proof_leave(ctx: RetProbeContext) -> u32 {
-    proof::leave(&ctx);
-    0
+    on(|| proof::leave(&ctx))
 }
 
 /// Does nothing: what the trap alone costs, for the benchmark.
