@@ -22,25 +22,38 @@ fn sqlite() {
         create index x on t(b);
         select count(*), max(length(b)) from t;
         delete from t where a % 3 = 0;";
-    check("sqlite", &needed("sqlite3", "sqlite3"), &["-batch", "-init", "/dev/null", ":memory:", statements]);
+    check(
+        "sqlite",
+        &needed("sqlite3", "sqlite3"),
+        &["-batch", "-init", "/dev/null", ":memory:", statements],
+        false,
+    );
 }
 
 #[test]
 fn python() {
+    // No extension modules: a stack that comes before the tracer has the table of one may be cut.
     let script = "
-import json, threading
-def work(): json.loads(json.dumps([{'key%d' % i: 'v' * (i % 900)} for i in range(3000)]))
+import threading
+def work(): return sorted({'key%d' % i: 'v' * (i % 900) for i in range(3000)}.items())
 for _ in range(3):
     it = threading.Thread(target=work); it.start(); it.join()
 ";
-    check("python", &needed("python3", "python3"), &["-S", "-E", "-c", script]);
+    needed("python3", "python3");
+    // The distribution's: another may be a script, of whose interpreter nothing is known before it runs.
+    check("python", Path::new("/usr/bin/python3"), &["-S", "-E", "-c", script], true);
 }
 
-fn check(name: &str, program: &Path, arguments: &[&str]) {
+fn check(name: &str, program: &Path, arguments: &[&str], has_threads: bool) {
     let _alone = alone();
     let directory = scratch(&format!("exit-sites-{name}"));
-    let (before, after) =
-        (sites(&directory, WITHOUT, program, arguments), sites(&directory, WITH, program, arguments));
+    let seen = |setting| {
+        let mut sites = sites(&directory, setting, program, arguments);
+        // What threads get for themselves depends on where the kernel puts it, and on which of two is faster.
+        sites.retain(|(kind, via, _), _| !has_threads || (kind.as_str(), via.as_str()) == ("heap", "malloc"));
+        sites
+    };
+    let (before, after) = (seen(WITHOUT), seen(WITH));
     let blocks: i64 = before.values().map(|it| it[1]).sum();
     assert!(blocks > 1000, "it did something: {blocks} blocks");
     assert_eq!(after, before, "with exit sites (left) and without");
