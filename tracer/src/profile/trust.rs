@@ -90,6 +90,9 @@ impl Profile {
             (Grade::C, Some(_)) => {
                 "estimates are as good as their errors say; stacks that end early hold 1 % of the live bytes or more"
             }
+            (Grade::F, _) if self.loss(Loss::UnfollowedProcesses) > 0 => {
+                "calls were not followed all the time: what is held now is not known"
+            }
             (grade, _) => grade.meaning(),
         }
     }

@@ -64,7 +64,12 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -
     } else if profile.sites.is_empty() {
         writeln!(out, "\nNo allocation was seen: the traced processes did not call the allocator.")?;
     } else if heap.is_empty() && mappings.is_empty() && resident.is_empty() {
-        writeln!(out, "\nNothing is held: every block that was allocated has been freed again.")?;
+        let what = if profile.grade <= Grade::C {
+            "Nothing is held: every block that was allocated has been freed again."
+        } else {
+            "Nothing is known to be held: what was lost or not followed, as said above, may be."
+        };
+        writeln!(out, "\n{what}")?;
     }
     let by = match profile.by {
         By::Process => "",

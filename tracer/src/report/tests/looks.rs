@@ -1,4 +1,4 @@
-//! Colours, and names that would do something to a terminal.
+//! Colours, names that would do something to a terminal, and words for what is not known.
 
 use crate::{
     capture::Recording,
@@ -49,4 +49,18 @@ fn names_do_nothing_to_a_terminal() {
     assert!(text.contains("red\\r\\n\\u{9b}2J"), "{text}");
     assert!(text.chars().all(|it| it == '\n' || !it.is_control()), "{text:?}");
     assert_eq!(text.lines().count(), lines, "no name makes lines:\n{text}");
+}
+
+#[test]
+fn nothing_is_said_to_be_held_only_if_that_is_known() {
+    let mut recording = sample_recording();
+    for site in recording.sites.values_mut() {
+        site.points.iter_mut().for_each(|it| it.freed = it.allocated);
+        site.cohorts.clear();
+    }
+    assert!(text(&recording, false).contains("\nNothing is held: every block"));
+    recording.losses.insert("unfollowed_processes".to_owned(), 1);
+    let let_go = text(&recording, false);
+    assert!(let_go.contains("trust    F: calls were not followed all the time"), "{let_go}");
+    assert!(let_go.contains("\nNothing is known to be held"), "{let_go}");
 }
