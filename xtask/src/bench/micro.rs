@@ -141,8 +141,8 @@ fn by_blocks(lab: &Lab, rounds: u32, canary: &mut Pair, lost: &Cell<u64>) -> any
             let tracer_mib = running.as_ref().and_then(Running::own_mib);
             let more =
                 tracer_mib.zip(before_mib).map(|(after, before)| (after - before) * f64::from(1 << 20));
-            // The others keep them in the kernel.
-            let is_ours = tool == Tool::Alloctrace && count > 0;
+            // The others keep them in the kernel. Of fewer a part finds room in what our start has left.
+            let is_ours = tool == Tool::Alloctrace && count > MOST_BLOCKS;
             let bytes_per_block = more.filter(|_| is_ours).map(|bytes| bytes / count as f64);
             samples.push(Some(Sample {
                 cpu_ns: cost.cpu_ns,

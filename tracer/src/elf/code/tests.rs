@@ -3,36 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::elf::tests::code_object;
-
-/// Where the code lies; the functions begin at multiples of 0x40 from here.
-const BASE: u64 = 0x1000;
-const SLOT: usize = 0x40;
-
-fn bytes(hex: &str) -> Vec<u8> {
-    let hex: String = hex.split_whitespace().collect();
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-}
-
-/// The functions' codes; `f1` stands for a displacement of four bytes to the function with that number.
-fn object(functions: &[&str]) -> Vec<u8> {
-    let mut code = vec![0xcc; functions.len() * SLOT];
-    for (number, text) in functions.iter().enumerate() {
-        let mut at = number * SLOT;
-        for word in text.split_whitespace() {
-            let encoded = match word.strip_prefix('f') {
-                Some(other) if word.len() == 2 => {
-                    let target = other.parse::<i32>().unwrap() * SLOT as i32;
-                    (target - (at as i32 + 4)).to_le_bytes().to_vec()
-                }
-                _ => bytes(word),
-            };
-            code[at..at + encoded.len()].copy_from_slice(&encoded);
-            at += encoded.len();
-        }
-    }
-    code_object(BASE, &code)
-}
+use crate::elf::tests::{BASE, SLOT, assemble};
 
 fn code<'a>(bytes: &'a [u8], functions: usize) -> Code<'a> {
     let image = Image::parse(bytes).unwrap();
@@ -46,13 +17,13 @@ fn is_second(target: Target<'_>) -> bool {
 
 /// How many ways of the first function lead to the second.
 fn check_ways(functions: &[&str], expected: Ways) {
-    let bytes = object(functions);
+    let bytes = assemble(functions);
     assert_eq!(code(&bytes, functions.len()).ways(BASE, &is_second), expected, "{functions:?}");
 }
 
 /// The returns of the first function; the second need not be followed.
 fn check_returns(functions: &[&str], expected: Option<&[u64]>) {
-    let bytes = object(functions);
+    let bytes = assemble(functions);
     let found = code(&bytes, functions.len()).returns(BASE, &is_second);
     let expected = expected.map(|it| it.iter().map(|it| BASE + it).collect::<Vec<_>>());
     assert_eq!(found, expected, "{functions:?}");
@@ -104,7 +75,7 @@ fn a_jump_through_a_register_leads_to_what_was_taken() {
 #[test]
 fn a_stub_moves_arguments_and_jumps() {
     let target = |functions: &[&str]| {
-        let bytes = object(functions);
+        let bytes = assemble(functions);
         code(&bytes, functions.len()).stub_target(BASE).map(is_second)
     };
     assert_eq!(target(&["e9 f1", "c3"]), Some(true));

@@ -3,11 +3,11 @@
 use std::fs;
 
 use super::*;
-use crate::elf::{Image, allocators, site, tests::code_object, tests::libc_path};
+use crate::elf::{
+    Image, allocators, site,
+    tests::{BASE, SLOT, assemble, libc_path},
+};
 
-/// Where the code lies; the functions begin at multiples of 0x40 from here.
-const BASE: u64 = 0x1000;
-const SLOT: usize = 0x40;
 const SIZE: Roles = Roles { size: 1, count: 0, old: 0, out: 0 };
 const RBX: u8 = FIRST_SAVED;
 
@@ -15,30 +15,6 @@ const RBX: u8 = FIRST_SAVED;
 const LOUD: &str = "ffd0 c3";
 const QUIET: &str = "c3";
 const NEVER: &str = "0f0b";
-
-fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-}
-
-/// The functions' codes; `f1` stands for a displacement of four bytes to the function with that number.
-fn assemble(functions: &[&str]) -> Vec<u8> {
-    let mut code = vec![0xcc; functions.len() * SLOT];
-    for (number, text) in functions.iter().enumerate() {
-        let mut at = number * SLOT;
-        for word in text.split_whitespace() {
-            let encoded = match word.strip_prefix('f') {
-                Some(other) if word.len() == 2 => {
-                    let target = other.parse::<i32>().unwrap() * SLOT as i32;
-                    (target - (at as i32 + 4)).to_le_bytes().to_vec()
-                }
-                _ => bytes(word),
-            };
-            code[at..at + encoded.len()].copy_from_slice(&encoded);
-            at += encoded.len();
-        }
-    }
-    code_object(BASE, &code)
-}
 
 fn look(functions: &[&str], roles: Roles) -> Result<Whole, Refusal> {
     let bytes = assemble(functions);
