@@ -60,7 +60,7 @@ pub(crate) static NAMES: HashMap<[u8; NAME_BYTES], u8> = HashMap::with_max_entri
 #[map]
 pub(crate) static GROUPS: HashMap<u64, u8> = HashMap::with_max_entries(MAX_GROUPS, 0);
 
-/// Threads that have a place to themselves: 5 MiB. `pid_max` is 32,768 on most machines, and ids are given out in turn, so
+/// Threads that have a place to themselves: 4 MiB. `pid_max` is 32,768 on most machines, and ids are given out in turn, so
 /// that those of one program mostly differ in their lowest bits.
 pub(crate) const PLACES: u32 = 1 << 14;
 

@@ -45,7 +45,7 @@ const FAULT_EVERY: u32 = 32;
 /// The same where a fault may bring a page of 2 MiB: there are few, and each weighs much.
 const FAULT_EVERY_LARGE: u32 = 4;
 
-/// Places to walk stacks in, of 18 KiB. Threads share them by their ids, and one that finds another's has nothing to build on;
+/// Places to walk stacks in, of 21 KiB. Threads share them by their ids, and one that finds another's has nothing to build on;
 /// a walk that finds four next to each other in use, by threads that were preempted in the middle, is refused.
 const SCRATCHES_PER_CPU: u32 = 16;
 const LEAST_SCRATCHES: u32 = 128;
