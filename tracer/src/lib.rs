@@ -9,6 +9,7 @@ pub mod cost;
 pub mod estimate;
 pub mod event;
 pub mod interval;
+pub mod quantity;
 
 pub mod capture;
 pub mod check;
@@ -19,9 +20,11 @@ pub mod kernel;
 pub mod live;
 pub mod profile;
 pub mod report;
+pub mod serve;
 pub mod symbol;
 pub mod unwind;
 pub mod view;
+pub mod watch;
 
 #[doc(hidden)]
 pub mod script;

@@ -17,6 +17,7 @@ mod sample;
 mod settings;
 mod top;
 mod tracing;
+mod watch;
 mod when;
 
 use std::{ffi::OsString, io, path::PathBuf, process::ExitCode};
@@ -69,6 +70,7 @@ fn after_help() -> String {
 enum Command {
     Record(record::Args),
     Top(top::Args),
+    Watch(watch::Args),
     Report(report::Args),
     Diff(diff::Args),
     Check(check::Args),
@@ -110,6 +112,7 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Record(args) => record::run(args),
         Command::Top(args) => top::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Check(args) => check::run(&args, verbose > 0),

@@ -219,9 +219,20 @@ fn say_if_nobody(selection: &Selection) {
 }
 
 impl TargetArgs {
+    fn is_empty(&self) -> bool {
+        let Self { pid, name, cgroup, container, all, command } = self;
+        pid.is_empty()
+            && name.is_empty()
+            && cgroup.is_empty()
+            && container.is_empty()
+            && !all
+            && command.is_empty()
+    }
+
     /// What is not a process or a command by itself.
     fn selection(&self) -> Result<Option<Selection>, Failure> {
-        if self.all {
+        // Without any target: what only `watch` allows.
+        if self.all || self.is_empty() {
             return Ok(Some(Selection::All));
         }
         if !self.name.is_empty() {
@@ -243,7 +254,7 @@ impl TargetArgs {
         words.extend(self.name.iter().map(|it| format!("-n {it}")));
         words.extend(self.cgroup.iter().map(|it| format!("--cgroup {it}")));
         words.extend(self.container.iter().map(|it| format!("--container {it}")));
-        words.extend(self.all.then(|| "-a".to_owned()));
+        words.extend((self.all || self.is_empty()).then(|| "-a".to_owned()));
         words.join(" ")
     }
 }

@@ -5,6 +5,7 @@ mod budget;
 mod expense;
 mod forecast;
 mod governor;
+mod guard;
 mod onlooker;
 pub mod outstanding;
 mod printer;
@@ -36,6 +37,7 @@ use tokio::{
 pub use self::{
     budget::Used,
     forecast::Forecast,
+    guard::{Asker, Guard},
     onlooker::{Ends, Onlooker, Style},
     recorder::{About, Recorder},
     saving::Saving,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Finding, docs::ARCHITECTURE, paths, source::Source};
 
 /// A path of the outside and the rooms that may name it. What is not listed may be named by all.
-const OUTSIDE: [(&str, &[&str]); 19] = [
+const OUTSIDE: [(&str, &[&str]); 24] = [
     // The kernel.
     ("aya", &["kernel"]),
     ("aya_log", &["kernel"]),
@@ -16,9 +16,9 @@ const OUTSIDE: [(&str, &[&str]); 19] = [
     ("procfs", &["kernel"]),
     ("rustix", &["kernel", "live"]),
     // Time, files and waiting: the rooms between the edges are given values and bytes.
-    ("tokio", &["kernel", "live", "cli"]),
+    ("tokio", &["kernel", "live", "serve", "cli"]),
     ("std::fs", &["kernel", "live", "cli"]),
-    ("std::net", &["live", "cli"]),
+    ("std::net", &["live", "serve", "cli"]),
     ("std::process", &["kernel", "live", "cli"]),
     ("std::time::Instant", &["live", "cli"]),
     ("std::time::SystemTime", &["live", "cli"]),
@@ -29,8 +29,14 @@ const OUTSIDE: [(&str, &[&str]); 19] = [
     // Errors that are only shown.
     ("anyhow", &["kernel", "live", "cli"]),
     // Formats: `Event` and `Profile` have none, so that none freezes them.
-    ("serde", &["capture", "report"]),
+    ("serde", &["capture", "report", "watch", "serve"]),
+    ("toml", &["watch"]),
     ("zstd", &["capture"]),
+    // Answers to questions over HTTP, and questions of ours.
+    ("hyper", &["serve"]),
+    ("hyper_util", &["serve"]),
+    ("prometheus_client", &["serve"]),
+    ("ureq", &["live"]),
     // One expert for each kind of bytes.
     ("blazesym", &["symbol"]),
     ("gimli", &["unwind"]),

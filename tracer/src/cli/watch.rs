@@ -1,0 +1,113 @@
+//! `alloctrace watch`
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    exit::Failure,
+    settings,
+    tracing::{self, TracingArgs, runtime},
+};
+use crate::{
+    kernel::Streams,
+    live::{About, Ends, Guard, Options, Recorder, Run, Signals},
+    watch::Config,
+};
+
+/// Watch processes for as long as it takes, nearly for free, and look closely at those that grow.
+///
+/// Without a target it is about every process of this machine. No process is stopped or signalled.
+#[derive(clap::Args)]
+#[command(
+    override_usage = "alloctrace watch [OPTIONS] [-p PID... | -n COMM | --cgroup PATH | --container ID | -a]\n       alloctrace watch [OPTIONS] -- COMMAND [ARGS]...",
+    mut_group("TargetArgs", |it| it.required(false)),
+    mut_arg("tier", |it| it.default_value("auto")),
+    after_help = "\
+Examples:
+  alloctrace watch
+  alloctrace watch --cgroup system.slice --config /etc/alloctrace/watch.toml
+
+Signals:
+  SIGINT, SIGTERM  end the watch
+  SIGHUP           reads the configuration again"
+)]
+pub(super) struct Args {
+    #[command(flatten)]
+    tracing: TracingArgs,
+    /// What to look out for, and what to do then, in TOML.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How often it is looked where everybody stands.
+    #[arg(short, long, value_name = "INTERVAL", default_value = "1s", value_parser = settings::duration)]
+    interval: Duration,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    runtime()?.block_on(keep_watch(args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn keep_watch(args: &Args) -> Result<(), Failure> {
+    let config = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
+    let prepared = args.tracing.prepare(Streams::Ours)?;
+    // Before anything is attached, so that a signal never ends us without a word.
+    let mut signals = Signals::new()?;
+    let mut reload = signal(SignalKind::hangup())?;
+    let kernel = tracing::start(&prepared.settings)?;
+    let about = About {
+        started: jiff::Timestamp::now().to_string(),
+        target: prepared.description,
+        interval: args.interval,
+        tier: args.tracing.tier.into(),
+        max_overhead: args.tracing.max_overhead,
+        is_calibrated: kernel.prices().traps.is_calibrated,
+        started_ns: crate::kernel::now_ns(),
+        pools: prepared.settings.pools.names(),
+        sample_bytes: prepared.settings.sample_bytes(),
+    };
+    let (guard, Ends { sink, requests }) = Guard::start(about.header(), config).context("keep watch")?;
+    let recorder = Recorder::start(sink, &about, "keep watch".to_owned())?;
+    let run = Run::new(kernel, recorder, prepared.launched, args.tracing.max_overhead);
+    eprintln!("alloctrace: ready");
+    let options = Options {
+        interval: args.interval,
+        duration: None,
+        progress: false,
+        warnings: true,
+        tier: args.tracing.tier.into(),
+    };
+    let followed = {
+        let follow = run.follow(&options, &mut signals, requests);
+        tokio::pin!(follow);
+        loop {
+            tokio::select! {
+                followed = &mut follow => break followed,
+                _ = reload.recv() => match args.config.as_deref().map(read).transpose() {
+                    Ok(config) => {
+                        guard.configure(config.unwrap_or_default());
+                        eprintln!("alloctrace: the configuration has been read again");
+                    }
+                    // What held goes on to hold.
+                    Err(failure) => eprintln!("alloctrace: {failure}; the old configuration goes on to hold"),
+                },
+            }
+        }
+    };
+    guard.leave();
+    let _ = followed?.1.join();
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Config, Failure> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("read the configuration {}", path.display()))
+        .map_err(Failure::from)?;
+    Config::parse(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}

@@ -1,0 +1,122 @@
+//! The guard of a long run: a thread that takes its rows in, knows where everybody stands, and does what the configuration
+//! says. It never keeps the run waiting: rows first, then one question after the other.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, SyncSender},
+    thread::{self, JoinHandle},
+};
+
+use tokio::sync::{
+    mpsc::{UnboundedSender, unbounded_channel},
+    oneshot,
+};
+
+use super::{Ends, Request, Sink, sink::row_channel};
+use crate::{
+    capture::{Header, Row},
+    serve::{self, Page, Question},
+    watch::{Config, Watched},
+};
+
+/// What comes to the thread.
+enum Message {
+    Rows(Vec<Row>),
+    Ask(Question, oneshot::Sender<Page>),
+    Configure(Box<Config>),
+    Leave,
+}
+
+impl From<Vec<Row>> for Message {
+    fn from(rows: Vec<Row>) -> Self {
+        Self::Rows(rows)
+    }
+}
+
+/// The near end of the thread.
+pub struct Guard {
+    thread: JoinHandle<()>,
+    messages: SyncSender<Message>,
+}
+
+/// Puts questions to a guard.
+#[derive(Clone)]
+pub struct Asker(SyncSender<Message>);
+
+impl Guard {
+    /// # Errors
+    /// If no thread can be made.
+    pub fn start(header: Header, config: Config) -> io::Result<(Self, Ends<impl Sink>)> {
+        let (sink, messages, inbox) = row_channel::<Message>();
+        let (requests_out, requests) = unbounded_channel();
+        let mut watched = Watched::default();
+        watched.add([Row::Header(header)]);
+        let mut work = Work { watched, config, requests: requests_out };
+        let thread =
+            thread::Builder::new().name("guard".to_owned()).spawn(move || work.keep_watch(&inbox))?;
+        Ok((Self { thread, messages }, Ends { sink, requests }))
+    }
+
+    pub fn asker(&self) -> Asker {
+        Asker(self.messages.clone())
+    }
+
+    /// From now on this holds.
+    pub fn configure(&self, config: Config) {
+        let _ = self.messages.send(Message::Configure(Box::new(config)));
+    }
+
+    /// Has it finish what it does, after all rows that were sent to it.
+    pub fn leave(self) {
+        let _ = self.messages.send(Message::Leave);
+        if self.thread.join().is_err() {
+            log::error!("the guard's thread panicked");
+        }
+    }
+}
+
+impl Asker {
+    /// `None` if the guard has so much to do that it takes no question, or has left.
+    pub async fn ask(&self, question: Question) -> Option<Page> {
+        let (answer, page) = oneshot::channel();
+        self.0.try_send(Message::Ask(question, answer)).ok()?;
+        page.await.ok()
+    }
+}
+
+/// The far end.
+struct Work {
+    watched: Watched,
+    config: Config,
+    /// To the run.
+    requests: UnboundedSender<Request>,
+}
+
+impl Work {
+    fn keep_watch(&mut self, inbox: &Receiver<Message>) {
+        for message in inbox {
+            match message {
+                Message::Rows(rows) => self.take_in(rows),
+                Message::Ask(question, answer) => {
+                    let _ = answer.send(serve::answer(&question, &self.watched));
+                }
+                Message::Configure(config) => self.config = *config,
+                Message::Leave => return,
+            }
+        }
+    }
+
+    /// Rows that belong together: mostly those of an interval, which comes last.
+    fn take_in(&mut self, rows: Vec<Row>) {
+        let is_interval = matches!(rows.last(), Some(Row::Interval(_)));
+        self.watched.add(rows);
+        if is_interval {
+            self.judge();
+        }
+    }
+
+    /// Once an interval, when everything that happened in it is known.
+    fn judge(&mut self) {
+        let _ = (&self.config, &self.requests);
+    }
+}

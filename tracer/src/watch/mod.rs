@@ -1,0 +1,10 @@
+//! What a long run decides: who grows, who is looked at closely and for how long, what is alarming, and what is kept of
+//! those that died. Pure: rows go in, values come out; files, commands and the network are the business of `live`.
+
+mod config;
+mod watched;
+
+pub use self::{
+    config::{Config, ConfigError},
+    watched::{Group, Standing, Watched},
+};
