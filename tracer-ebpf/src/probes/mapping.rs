@@ -80,14 +80,49 @@ pub(crate) fn find(
             return Ok(());
         }
     }
-    *last = resolve(process, generation, address)?;
+    resolve(process, generation, address, last)?;
     let _ = PAGES.insert(key, *last, 0);
     Ok(())
 }
 
-/// Asks the kernel, and tells user space of a mapping or object that it has not seen.
+/// Asks the kernel what is mapped at `address`, and tells user space of a mapping or object that it has not seen.
+///
+/// # Errors
+/// As [`find`].
+#[inline(always)]
+pub(crate) fn resolve(process: u32, generation: u32, address: u64, to: &mut Mapped) -> Result<(), Stop> {
+    match resolve_mapping(process, generation, address, to) {
+        RESOLVED => Ok(()),
+        code => Err(if code == Stop::NoMapping as u32 {
+            Stop::NoMapping
+        } else if code == Stop::Pending as u32 {
+            Stop::Pending
+        } else {
+            Stop::NoTable
+        }),
+    }
+}
+
+const RESOLVED: u32 = u32::MAX;
+
+/// [`resolve`], as the code of a [`Stop`]. A global function: the verifier follows it once for each program, and not once for
+/// each state that a caller can be in.
 #[inline(never)]
-pub(crate) fn resolve(process: u32, generation: u32, address: u64) -> Result<Mapped, Stop> {
+#[unsafe(no_mangle)]
+extern "C" fn resolve_mapping(process: u32, generation: u32, address: u64, to: *mut Mapped) -> u32 {
+    // SAFETY: a pointer to a value that nobody else uses meanwhile, as `resolve` has it; the verifier wants to see the check.
+    let Some(to) = (unsafe { to.as_mut() }) else { return Stop::NoTable as u32 };
+    match ask(process, generation, address) {
+        Ok(mapped) => {
+            *to = mapped;
+            RESOLVED
+        }
+        Err(stop) => stop as u32,
+    }
+}
+
+#[inline(always)]
+fn ask(process: u32, generation: u32, address: u64) -> Result<Mapped, Stop> {
     let vma = vma_at(address)?;
     if vma.flags & VM_EXEC == 0 {
         return Err(Stop::NoMapping);

@@ -8,7 +8,7 @@ use aya_log_ebpf::debug;
 use tracer_ebpf::{
     config::{Config, SELECT_NOBODY, UNFOLLOWED_FORKS},
     loss::Loss,
-    mapping::{KERNEL_SIDE, Member, PROCESS_NONE, PROCESS_TRACED, Process, process_number},
+    mapping::{KERNEL_SIDE, Mapped, Member, PROCESS_NONE, PROCESS_TRACED, Process, process_number},
     record::{EmptyCache, Exec, Exit, Fork, Kind, Leave, NOTHING_INHERITED, Oom},
 };
 
@@ -150,8 +150,9 @@ pub(crate) fn exec(ctx: &RawTracePointContext) -> Option<()> {
     debug!(ctx, "exec: {}", tgid);
 
     // The program and its loader are the two mappings that no system call announces.
-    let _ = mapping::resolve(process, generation, user::current_regs().ip);
-    let _ = mapping::resolve(process, generation, start_code);
+    let mut mapped = Mapped::default();
+    let _ = mapping::resolve(process, generation, user::current_regs().ip, &mut mapped);
+    let _ = mapping::resolve(process, generation, start_code, &mut mapped);
     Some(())
 }
 

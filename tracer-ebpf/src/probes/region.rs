@@ -7,6 +7,7 @@ use aya_ebpf::programs::TracePointContext;
 use tracer_ebpf::{
     call::Via,
     loss::Loss,
+    mapping::Mapped,
     record::{Break, Discard, Kind, Map, NESTED, Remap, Unmap},
 };
 
@@ -99,7 +100,7 @@ pub(crate) fn exit_mmap(ctx: &TracePointContext) -> Option<()> {
         // Other code may have been there before.
         forget_pages(thread.id.process);
         let generation = maps::process(thread.id.process)?.generation;
-        let _ = mapping::resolve(thread.id.process, generation, address);
+        let _ = mapping::resolve(thread.id.process, generation, address, &mut Mapped::default());
     }
     Some(())
 }

@@ -4,7 +4,7 @@
 //! ([`tracer_ebpf::trail`]). Programs can be preempted, and another thread's probe can then run on the same CPU, so a walk
 //! claims its place. The stack is copied once per walk and read from the copy; words outside of it are read one by one.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, hint::black_box};
 
 use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_ebpf::{
@@ -178,10 +178,19 @@ fn window(record: &RawStack, start: u64, bytes: u64) -> Option<Window<'_>> {
     Some(Window { words: record.window.first_chunk()?, start, bytes })
 }
 
-/// A little of a walk; the callback of `bpf_loop`, so that the verifier follows it once. 1 ends the walk.
+/// A little of a walk; the callback of `bpf_loop`. 1 ends the walk.
 extern "C" fn advance(_index: u64, slot: *mut u32) -> i64 {
     // SAFETY: `slot` is the pointer that `walk` passed.
-    let Some(scratch) = SCRATCH.get_ptr_mut(unsafe { *slot }) else { return 1 };
+    let has_ended = advance_walk(unsafe { *slot });
+    // The verifier does not know what a global function returns, and the compiler must not, or it leaves out the check.
+    (black_box(has_ended) != 0).into()
+}
+
+/// The same. A global function: the verifier follows it once for each program, whatever its callers know.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn advance_walk(slot: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 1 };
     // SAFETY: `walk` holds the claim and does not touch the value while the loop runs.
     let scratch = unsafe { &mut *scratch };
     let next = scratch.trail.next_read();
@@ -209,7 +218,7 @@ extern "C" fn advance(_index: u64, slot: *mut u32) -> i64 {
     };
     let word = |address| window.word(address).or_else(|| user::word(address));
     let goes_on = trail.advance(lookup, word, &window);
-    i64::from(!goes_on)
+    u32::from(!goes_on)
 }
 
 /// Remembers one frame of the walk that has ended; the callback of `bpf_loop`.
