@@ -33,8 +33,9 @@ use crate::{
 const CAPACITY: usize = MAX_FRAMES + 1;
 const _: () = assert!(CAPACITY.is_power_of_two());
 
-/// Calls of [`Trail::advance`] that are enough for any walk: each frame is stepped over once, and moved or checked once.
-pub const MAX_STEPS: u32 = 3 * CAPACITY as u32;
+/// Calls of [`Trail::advance`] that are enough for any walk: each frame is stepped over once, and once again if its answer was
+/// still to come, and moved or checked once.
+pub const MAX_STEPS: u32 = 4 * CAPACITY as u32;
 
 /// Frames that are left behind in one call.
 const LEFT_AT_ONCE: usize = 4;
@@ -164,8 +165,8 @@ impl Trail {
         (CAPACITY as u32 - 1).wrapping_sub(self.fresh)
     }
 
-    /// Goes on for a little; false when the walk has ended. `lookup` fails only if the answer is still to come. `window` is
-    /// best where [`Trail::next_read`] is; `word` reads any.
+    /// Goes on for a little; false when the walk has ended. `lookup` fails only if the answer is still to come; once it is there
+    /// the walk may go on, but meets the last one no more. `window` is best where [`Trail::next_read`] is; `word` reads any.
     #[inline(always)]
     pub fn advance(
         &mut self,

@@ -2,7 +2,7 @@
 //! remembers the answer by page. So there is no race with user space: a library is known the moment
 //! it is mapped, and a process of two milliseconds is known as well as an old one.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, hint::black_box};
 
 use aya_ebpf::{
     bindings::{BPF_NOEXIST, task_struct},
@@ -17,7 +17,7 @@ use tracer_ebpf::{
 };
 
 use crate::{
-    emit::{Wake, count, emit, head},
+    emit::{Wake, count, flags, head, reserve},
     maps::{CONFIG, NEXT, OBJECTS, PAGES, TABLES},
     path, sync, user,
 };
@@ -53,57 +53,57 @@ impl Vma {
     }
 }
 
-/// Makes `last` the mapping around `address`; `other` was the one before.
-///
-/// # Errors
-/// `NoMapping` if nothing executable is there; `Pending` if the kernel cannot be asked just now.
+/// Makes `last` the mapping around `address`, if it is known; `other` was the one before.
 #[inline(always)]
 pub(crate) fn find(
     (process, generation): (u32, u32),
     (last, other): (&mut Mapped, &mut Mapped),
     address: u64,
-) -> Result<(), Stop> {
+) -> bool {
     if address >= last.start && address < last.end {
-        return Ok(());
+        return true;
     }
     core::mem::swap(last, other);
     if address >= last.start && address < last.end {
-        return Ok(());
+        return true;
     }
     let key = PageKey { process, generation, page: address >> 12 };
-    if let Some(mapped) = PAGES.get_ptr(key) {
-        // SAFETY: a cached value may be replaced by another page's at any time; the range check below
-        // catches that.
-        let mapped = unsafe { *mapped };
-        if address >= mapped.start && address < mapped.end {
-            *last = mapped;
-            return Ok(());
-        }
+    let Some(mapped) = PAGES.get_ptr(key) else { return false };
+    // SAFETY: a cached value may be replaced by another page's at any time; the range check below
+    // catches that.
+    let mapped = unsafe { *mapped };
+    let is_it = address >= mapped.start && address < mapped.end;
+    if is_it {
+        *last = mapped;
     }
-    resolve(process, generation, address, last)?;
-    let _ = PAGES.insert(key, *last, 0);
-    Ok(())
+    is_it
 }
 
 /// Asks the kernel what is mapped at `address`, and tells user space of a mapping or object that it has not seen.
 ///
 /// # Errors
-/// As [`find`].
+/// `NoMapping` if nothing executable is there; `Pending` if the kernel cannot be asked just now.
 #[inline(always)]
 pub(crate) fn resolve(process: u32, generation: u32, address: u64, to: &mut Mapped) -> Result<(), Stop> {
-    match resolve_mapping(process, generation, address, to) {
+    match black_box(resolve_mapping(process, generation, address, to)) {
         RESOLVED => Ok(()),
-        code => Err(if code == Stop::NoMapping as u32 {
-            Stop::NoMapping
-        } else if code == Stop::Pending as u32 {
-            Stop::Pending
-        } else {
-            Stop::NoTable
-        }),
+        code => Err(stop(code)),
     }
 }
 
-const RESOLVED: u32 = u32::MAX;
+/// A reason that [`resolve`] gives, of its code.
+#[inline(always)]
+pub(crate) fn stop(code: u32) -> Stop {
+    const NO_MAPPING: u32 = Stop::NoMapping as u32;
+    const PENDING: u32 = Stop::Pending as u32;
+    match code {
+        NO_MAPPING => Stop::NoMapping,
+        PENDING => Stop::Pending,
+        _ => Stop::NoTable,
+    }
+}
+
+const RESOLVED: u32 = 0;
 
 /// [`resolve`], as the code of a [`Stop`]. A global function: the verifier follows it once for each program, and not once for
 /// each state that a caller can be in.
@@ -114,6 +114,8 @@ extern "C" fn resolve_mapping(process: u32, generation: u32, address: u64, to: *
     let Some(to) = (unsafe { to.as_mut() }) else { return Stop::NoTable as u32 };
     match ask(process, generation, address) {
         Ok(mapped) => {
+            let key = PageKey { process, generation, page: address >> 12 };
+            let _ = PAGES.insert(key, mapped, 0);
             *to = mapped;
             RESOLVED
         }
@@ -158,7 +160,9 @@ fn announce(process: u32, generation: u32, vma: &Vma, key: ObjectKey, object: u3
     }
     let pending = TABLES.get(object).is_some_and(|it| it.state == TABLE_PENDING);
     let (tgid, _) = user::current_ids();
-    let record = Mapping {
+    // Written in place: the stack is short.
+    let Some(mut room) = reserve::<Mapping>() else { return };
+    room.write(Mapping {
         head: head(Kind::Mapping, process, 0, 0),
         start: vma.start,
         end: vma.end,
@@ -167,10 +171,9 @@ fn announce(process: u32, generation: u32, vma: &Vma, key: ObjectKey, object: u3
         ino: key.ino,
         object,
         tgid,
-    };
-    if emit(&record, if pending { Wake::Now } else { Wake::WhenFilling }) {
-        let _ = PAGES.insert(seen, Mapped::default(), 0);
-    }
+    });
+    room.submit(flags(if pending { Wake::Now } else { Wake::WhenFilling }));
+    let _ = PAGES.insert(seen, Mapped::default(), 0);
 }
 
 /// The number of the object that is mapped at `address`; 0 if there is none. User space is not told.

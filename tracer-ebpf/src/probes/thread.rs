@@ -91,8 +91,8 @@ pub(crate) fn current() -> Option<&'static mut Thread> {
     match place(tid) {
         Place::Own(thread) => Some(thread),
         // It may have been another's when this thread began.
-        Place::Free(free) => entry(tid).or_else(|| begin(tgid, tid, Some(free))),
-        Place::Taken => entry(tid).or_else(|| begin(tgid, tid, None)),
+        Place::Free => entry(tid).or_else(|| begin(tgid, tid)),
+        Place::Taken => entry(tid).or_else(|| begin(tgid, tid)),
     }
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn known() -> Option<&'static mut Thread> {
     let (_, tid) = user::current_ids();
     match place(tid) {
         Place::Own(thread) => Some(thread),
-        Place::Free(_) | Place::Taken => entry(tid),
+        Place::Free | Place::Taken => entry(tid),
     }
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn end() -> Option<Ended> {
     let (_, tid) = user::current_ids();
     let (thread, is_own) = match place(tid) {
         Place::Own(thread) => (thread, true),
-        Place::Free(_) | Place::Taken => (entry(tid)?, false),
+        Place::Free | Place::Taken => (entry(tid)?, false),
     };
     fault::disarm(thread.fault);
     let ended = Ended { process: thread.id.process, frees_since_ns: thread.frees_since_ns };
@@ -133,7 +133,7 @@ pub(crate) fn end() -> Option<Ended> {
 /// The place that a thread's id leads to.
 enum Place {
     Own(&'static mut Thread),
-    Free(*mut Thread),
+    Free,
     Taken,
 }
 
@@ -144,35 +144,44 @@ fn place(tid: u32) -> Place {
     match unsafe { (&raw const (*thread).id.tid).read_volatile() } {
         // SAFETY: only the thread itself uses its entry, and a program is not interrupted by another one of the same thread.
         it if it == tid => Place::Own(unsafe { &mut *thread }),
-        0 => Place::Free(thread),
+        0 => Place::Free,
         _ => Place::Taken,
     }
 }
 
 /// Makes an entry for the current thread, if its process is traced.
 #[inline(always)]
-fn begin(tgid: u32, tid: u32, free: Option<*mut Thread>) -> Option<&'static mut Thread> {
+fn begin(tgid: u32, tid: u32) -> Option<&'static mut Thread> {
     let member = MEMBERS.get_ptr(tgid)?;
     // SAFETY: the map does not reuse the memory of removed entries while a program runs.
     let process = unsafe { (*member).process };
     if maps::process(process)?.state != PROCESS_TRACED {
         return None;
     }
-    let (id, is_first) = (Id { tid, process }, u32::from(tid == tgid));
-    if let Some(thread) = free
+    add_thread(tid, process, u32::from(tid == tgid));
+    match place(tid) {
+        Place::Own(thread) => Some(thread),
+        Place::Free | Place::Taken => entry(tid),
+    }
+}
+
+/// A global function with a stack of its own, since an entry takes more than half of one.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn add_thread(tid: u32, process: u32, is_first: u32) -> u32 {
+    let id = Id { tid, process };
+    if let Some(thread) = THREAD_PLACES.get_ptr_mut(tid % PLACES)
         // SAFETY: a map value.
         && sync::claim_for(unsafe { &raw mut (*thread).id.tid }, tid)
     {
         // SAFETY: the claim makes it this thread's.
         let thread = unsafe { &mut *thread };
         *thread = Thread { id, is_first, ..Thread::default() };
-        return Some(thread);
-    }
-    if THREADS.insert(tid, Thread { id, is_first, ..Thread::default() }, 0).is_err() {
+    } else if THREADS.insert(tid, Thread { id, is_first, ..Thread::default() }, 0).is_err() {
         count(Loss::ThreadsFull);
-        return None;
     }
-    entry(tid)
+    // The kernel wants a value.
+    0
 }
 
 #[inline(always)]

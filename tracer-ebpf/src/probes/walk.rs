@@ -28,6 +28,9 @@ use crate::{
 /// Places that are tried before a walk is refused.
 const TRIES: u32 = 4;
 
+/// Steps of a walk that are taken before the loop begins.
+const DIRECT_STEPS: u32 = 8;
+
 /// Bytes that are copied at a time, unless the last walk needed fewer.
 const WINDOW_BYTES: u64 = WINDOW_WORDS as u64 * 8;
 
@@ -45,7 +48,9 @@ pub(crate) struct Scratch {
     tid: u32,
     pub(crate) process: u32,
     pub(crate) generation: u32,
-    pad: u32,
+    /// Why the kernel knows no code at `refused_at`, as the code of a [`Stop`]; 0: it was not asked in this walk.
+    refusal: u32,
+    refused_at: u64,
     window_start: u64,
     window_bytes: u64,
     /// Where the frame before was found; most callers lie in the same object. It and the next hold as
@@ -105,8 +110,17 @@ fn walk(scratch: *mut Scratch, slot: u32, thread: Id, from: From) -> u64 {
 
     let mut slot = slot;
     let context: *mut c_void = (&raw mut slot).cast();
-    // SAFETY: the callback has the signature that the helper wants, and `slot` outlives the call.
-    unsafe { bpf_loop(trail::MAX_STEPS, advance as *mut c_void, context, 0) };
+    // Most walks take a few steps, for which a call each is less than two.
+    let mut outcome = GOES_ON;
+    for _ in 0..DIRECT_STEPS {
+        if outcome == GOES_ON {
+            outcome = black_box(advance_walk(slot));
+        }
+    }
+    if outcome != HAS_ENDED {
+        // SAFETY: the callback has the signature that the helper wants, and `slot` outlives the call.
+        unsafe { bpf_loop(trail::MAX_STEPS, advance as *mut c_void, context, 0) };
+    }
 
     // SAFETY: as above; the callback's reference ended with the loop.
     let state = unsafe { &mut *scratch };
@@ -134,6 +148,7 @@ fn begin(scratch: &mut Scratch, Id { tid, process }: Id, from: From) {
         scratch.tid = tid;
         scratch.trail.forget();
     }
+    scratch.refusal = 0;
     let (From::Here(regs) | From::Caller(regs, _)) = from;
     move_window(scratch, regs.sp);
     // Address 0 is code of no process, so a stack that cannot be read has one frame that says so.
@@ -179,18 +194,47 @@ fn window(record: &RawStack, start: u64, bytes: u64) -> Option<Window<'_>> {
 }
 
 /// A little of a walk; the callback of `bpf_loop`. 1 ends the walk.
+///
+/// What it calls are global functions: the verifier follows each once for each program, whatever its callers know. It does not
+/// know what they return, and the compiler must not either, or it leaves out checks that the verifier wants. Here is where
+/// both are called, since on older kernels the stacks of all that call one another have 512 bytes together.
 extern "C" fn advance(_index: u64, slot: *mut u32) -> i64 {
     // SAFETY: `slot` is the pointer that `walk` passed.
-    let has_ended = advance_walk(unsafe { *slot });
-    // The verifier does not know what a global function returns, and the compiler must not, or it leaves out the check.
-    (black_box(has_ended) != 0).into()
+    let slot = unsafe { *slot };
+    match black_box(advance_walk(slot)) {
+        GOES_ON => 0,
+        ASKS => (!ask_kernel(slot)).into(),
+        _ => 1,
+    }
 }
 
-/// The same. A global function: the verifier follows it once for each program, whatever its callers know.
+/// What [`advance_walk`] returns.
+const GOES_ON: u32 = 0;
+const HAS_ENDED: u32 = 1;
+/// It can go on once the kernel has been asked what is mapped where it stands.
+const ASKS: u32 = 2;
+
+/// Whether the walk can go on.
+#[inline(always)]
+fn ask_kernel(slot: u32) -> bool {
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return false };
+    // SAFETY: as in `advance_walk`.
+    let scratch = unsafe { &mut *scratch };
+    let address = scratch.trail.regs().lookup();
+    match mapping::resolve(scratch.process, scratch.generation, address, &mut scratch.last) {
+        Ok(()) => true,
+        Err(Stop::Pending) => false,
+        Err(stop) => {
+            (scratch.refusal, scratch.refused_at) = (stop as u32, address);
+            true
+        }
+    }
+}
+
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn advance_walk(slot: u32) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return 1 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(slot) else { return HAS_ENDED };
     // SAFETY: `walk` holds the claim and does not touch the value while the loop runs.
     let scratch = unsafe { &mut *scratch };
     let next = scratch.trail.next_read();
@@ -198,18 +242,33 @@ extern "C" fn advance_walk(slot: u32) -> u32 {
         move_window(scratch, next);
     }
     // The parts of `scratch` that the closures use, each by itself.
-    let Scratch { process, generation, window_start, window_bytes, last, other, trail, record, .. } = scratch;
-    let Some(window) = window(record, *window_start, *window_bytes) else { return 1 };
+    let Scratch {
+        process,
+        generation,
+        refusal,
+        refused_at,
+        window_start,
+        window_bytes,
+        last,
+        other,
+        trail,
+        record,
+        ..
+    } = scratch;
+    let Some(window) = window(record, *window_start, *window_bytes) else { return HAS_ENDED };
+    let mut asks = false;
     let lookup = |regs: Regs| {
         let address = regs.lookup();
-        let found = mapping::find((*process, *generation), (&mut *last, &mut *other), address);
-        let (frame, rule) = match found {
-            Ok(()) => {
-                let offset = address.wrapping_add(last.file_delta);
-                let frame = record::Frame::new(last.object, offset);
-                (frame, if last.object == 0 { Ok(FRAMED) } else { rule(last.object, offset as u32) })
-            }
-            Err(stop) => (record::Frame::new(0, address), Err(stop)),
+        let is_found = mapping::find((*process, *generation), (&mut *last, &mut *other), address);
+        let (frame, rule) = if is_found {
+            let offset = address.wrapping_add(last.file_delta);
+            let frame = record::Frame::new(last.object, offset);
+            (frame, if last.object == 0 { Ok(FRAMED) } else { rule(last.object, offset as u32) })
+        } else if *refusal != 0 && *refused_at == address {
+            (record::Frame::new(0, address), Err(mapping::stop(*refusal)))
+        } else {
+            asks = true;
+            return Err(Stop::Pending);
         };
         if let Err(Stop::Pending) = rule {
             return Err(Stop::Pending);
@@ -217,8 +276,11 @@ extern "C" fn advance_walk(slot: u32) -> u32 {
         Ok(Place { frame: frame.0, rule, code: last.start..last.end })
     };
     let word = |address| window.word(address).or_else(|| user::word(address));
-    let goes_on = trail.advance(lookup, word, &window);
-    u32::from(!goes_on)
+    match trail.advance(lookup, word, &window) {
+        true => GOES_ON,
+        false if asks => ASKS,
+        false => HAS_ENDED,
+    }
 }
 
 /// Remembers one frame of the walk that has ended; the callback of `bpf_loop`.

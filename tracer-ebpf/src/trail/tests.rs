@@ -283,4 +283,11 @@ fn an_answer_that_is_still_to_come_leaves_what_was_found() {
     assert_eq!(trail.stop(), Stop::Pending as u32);
     assert_eq!((trail.fresh_frames(), trail.fresh_frame(0)), (2, address(0, 1)));
     assert_eq!(trail.regs().ip, address(END, 1));
+    // It has come.
+    while trail.advance(place_of, |at| machine.word(at), &window) {}
+    for _ in 0..trail.unsettled() {
+        trail.settle(|_| 0);
+    }
+    let frames: Vec<u64> = (0..trail.frames()).map(|it| trail.frame(it)).collect();
+    assert_eq!((frames, Stop::from_code(trail.stop()).expect("a reason")), machine.walk());
 }

@@ -16,7 +16,7 @@ use super::{MemoryBound, Tier, btf::Btf, cgroup::Hierarchy, multi::Multi, tracef
 pub(crate) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 /// Built by `cargo xtask bpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/probes.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/probes.o");
 
 /// Sizes that depend on the machine or on the target.
 #[derive(Clone, Copy, Debug)]

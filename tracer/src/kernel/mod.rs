@@ -38,6 +38,8 @@ mod runs;
 mod sampling;
 mod selection;
 mod settings;
+#[cfg(test)]
+mod stack_depth;
 mod start;
 mod sys;
 mod table_cache;
