@@ -15,8 +15,8 @@ impl Rate {
     pub const EXACT: Self = Self(0);
 
     /// One byte in 2^`shift`, as the kernel half has it; 0 is exact.
-    pub fn of_shift(shift: u32) -> Self {
-        Self(shift.min(MAX_SHIFT) as u8)
+    pub const fn of_shift(shift: u32) -> Self {
+        Self(if shift < MAX_SHIFT { shift } else { MAX_SHIFT } as u8)
     }
 
     /// As the flags of a record say.

@@ -223,7 +223,7 @@ pub struct OomRow {
 pub struct TierRow {
     pub t_s: f64,
     pub process: u32,
-    /// `exact` or `growth`.
+    /// `exact`, `sampled` or `growth`.
     pub tier: String,
     /// In words.
     pub reason: String,

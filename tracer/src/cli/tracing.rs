@@ -157,12 +157,6 @@ impl TracingArgs {
     pub(super) fn prepare(&self, streams: Streams<'_>) -> Result<Prepared, Failure> {
         let pools = self.pools.pools()?;
         let rate = self.sample.rate();
-        if self.max_overhead.is_some() && !rate.is_exact() {
-            return Err(Failure::usage(
-                "--max-overhead counts every call of the allocator, and --sample leaves most unreported: give one of them"
-                    .to_owned(),
-            ));
-        }
         if self.tier == TierName::Growth && !rate.is_exact() {
             return Err(Failure::usage(
                 "--sample is about calls of the allocator, which --tier growth does not see".to_owned(),

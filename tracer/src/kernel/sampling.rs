@@ -10,7 +10,7 @@ use tracer_ebpf::{
 };
 
 use super::{Kernel, Settings, sys::MappedWords};
-use crate::event::ProcessId;
+use crate::{estimate::Rate, event::ProcessId};
 
 impl Settings {
     /// Of so many allocated bytes one is sampled; 0: every block is reported.
@@ -26,9 +26,16 @@ impl Kernel {
         self.state.sampling.set(process, shift);
     }
 
-    /// Whether allocations are sampled from the beginning on.
-    pub fn is_sampled(&self) -> bool {
-        self.state.members.sample_shift() != 0
+    /// At which rate the allocations of processes are sampled that begin now, unless their parents are traced.
+    pub fn newcomers_rate(&self) -> Rate {
+        Rate::of_shift(self.state.members.sample_shift())
+    }
+
+    /// Changes it.
+    pub fn sample_newcomers(&mut self, rate: Rate) {
+        if let Err(error) = self.state.members.sample(rate.shift()) {
+            log::warn!("sample processes that begin: {error:#}");
+        }
     }
 }
 

@@ -10,15 +10,25 @@ use anyhow::Result;
 
 use super::{
     Recorder,
-    expense::Means,
-    governor::{Governor, Spent, Step},
+    governor::{Governor, Step},
+    learning::Learning,
     progress::say,
+    spent::{Level, Spent},
     tally::{Calls, Tally},
 };
 use crate::{
+    estimate::Rate,
     event::{Event, Loss, ProcessId},
-    kernel::{self, Kernel, Prices, Runs, Tier, Whose},
+    heap::Heap,
+    kernel::{self, Kernel, Whose},
+    report::units,
 };
+
+/// At which rate allocations are sampled if the user has given none.
+pub(super) const SAMPLED: Rate = Rate::of_shift(16);
+
+/// For probes on their way out: hardly any allocation is reported.
+const LEAVING: Rate = Rate::of_shift(31);
 
 /// How often it is judged. What makes a program three times as slow goes on for that long.
 pub(super) const JUDGE: Duration = Duration::from_millis(50);
@@ -26,9 +36,6 @@ pub(super) const JUDGE: Duration = Duration::from_millis(50);
 /// How long a look takes at what following would cost, and how long at most, if the process does hardly anything.
 const LOOK_NS: u64 = 20_000_000;
 const LONGEST_LOOK_NS: u64 = 1_000_000_000;
-
-/// How often the kernel counts how long our programs take, until it has counted enough.
-const COUNT_NS: u64 = 1_000_000_000;
 
 /// What a process has used since it was met, and what of it was for us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,22 +49,40 @@ pub(super) struct Budget {
     limit: Option<f64>,
     /// On standard error too, and not only in the recording.
     pub(super) says_so: bool,
+    /// At which allocations are sampled, if they are, and how closely it is looked at most.
+    rate: Rate,
+    finest: Level,
+    /// The target runs already.
+    is_new: bool,
     tally: Tally,
-    prices: Prices,
-    means: Means,
+    learning: Learning,
     /// By process: its CPU time when that was read last.
     read_ns: HashMap<ProcessId, u64>,
     measured_ns: u64,
     lost: u64,
-    /// Exact to the nanosecond, so that small parts add up.
-    used: HashMap<ProcessId, (f64, f64)>,
+    used: HashMap<ProcessId, Account>,
     governors: BTreeMap<Whose, Governor>,
     /// Whose calls are not followed: what is still reported of them does not count.
     muted: BTreeSet<ProcessId>,
+    /// Who is sampled, of those that were not from the beginning on.
+    thinned: BTreeSet<ProcessId>,
     /// Probes on their way out.
     leaving: Vec<(Whose, JoinHandle<()>)>,
     look: Option<Look>,
-    counting: Counting,
+}
+
+/// Exact to the nanosecond, so that small parts add up.
+#[derive(Clone, Copy, Default)]
+struct Account {
+    cpu_s: f64,
+    /// Of tracing, by the weights of what was reported and by the frees.
+    tracing_s: [f64; 2],
+}
+
+impl Account {
+    fn tracing_s(self) -> f64 {
+        self.tracing_s[0].max(self.tracing_s[1]).min(self.cpu_s)
+    }
 }
 
 /// Somebody is followed for a moment, to see what it costs.
@@ -68,44 +93,41 @@ struct Look {
     spent: Spent,
 }
 
-/// When the kernel counts the runs of our programs.
-#[derive(Default)]
-struct Counting {
-    /// Runs when it began, and the calls that were reported since.
-    since: Option<Runs>,
-    allocs: u64,
-    frees: u64,
-    next_ns: u64,
-}
-
 /// The recording's side of a run.
 pub(super) struct Stage<'a> {
     pub(super) kernel: &'a mut Kernel,
+    pub(super) heap: &'a mut Heap,
     pub(super) recorder: &'a mut Recorder,
     pub(super) alive: &'a BTreeMap<ProcessId, u32>,
 }
 
 impl Budget {
-    /// To be followed by a call of [`Budget::measure`], from which on it is counted.
-    pub(super) fn new(limit: Option<f64>, kernel: &mut Kernel) -> Self {
+    /// To be followed by a call of [`Budget::measure`], from which on it is counted. `is_new`: the target runs already.
+    pub(super) fn new(limit: Option<f64>, is_new: bool, kernel: &mut Kernel) -> Self {
         let now_ns = kernel::now_ns();
+        let given = kernel.newcomers_rate();
+        let (rate, finest) = if given.is_exact() { (SAMPLED, Level::Exact) } else { (given, Level::Sampled) };
         let mut budget = Self {
             limit,
             says_so: false,
-            tally: Tally::default(),
-            prices: kernel.prices(),
-            means: Means::default(),
+            rate,
+            finest,
+            is_new,
+            tally: Tally::new(rate),
+            learning: Learning::new(kernel),
             read_ns: HashMap::new(),
             measured_ns: now_ns,
             lost: 0,
             used: HashMap::new(),
             governors: BTreeMap::new(),
             muted: BTreeSet::new(),
+            thinned: BTreeSet::new(),
             leaving: Vec::new(),
             look: None,
-            counting: Counting::default(),
         };
-        budget.count_runs(now_ns, kernel);
+        if limit.is_some() {
+            budget.learning.count_runs(now_ns, kernel);
+        }
         budget
     }
 
@@ -117,19 +139,23 @@ impl Budget {
 
     /// What each process has used so far. Of one that has ended this is told once more.
     pub(super) fn take_used(&mut self, alive: &BTreeMap<ProcessId, u32>) -> HashMap<ProcessId, Used> {
-        let used = |(cpu_ns, tracing_ns): (f64, f64)| Used {
-            cpu_us: (cpu_ns / 1e3) as u64,
-            tracing_us: (tracing_ns / 1e3) as u64,
+        let used = |it: &Account| Used {
+            cpu_us: (it.cpu_s * 1e6) as u64,
+            tracing_us: (it.tracing_s() * 1e6) as u64,
         };
-        let all = self.used.iter().map(|(process, it)| (*process, used(*it))).collect();
+        let all = self.used.iter().map(|(process, it)| (*process, used(it))).collect();
         self.used.retain(|process, _| alive.contains_key(process));
         all
     }
 
     /// How much slower tracing has made the processes that live, all together.
     pub(super) fn share(&self) -> Option<f64> {
-        let (cpu_ns, tracing_ns) = self.used.values().fold((0.0, 0.0), |(a, b), (c, d)| (a + c, b + d));
-        Spent { cpu_s: cpu_ns / 1e9, tracing_s: tracing_ns / 1e9, ..Spent::default() }.share()
+        let mut sum = Account::default();
+        for it in self.used.values() {
+            sum.cpu_s += it.cpu_s;
+            sum.tracing_s[0] += it.tracing_s();
+        }
+        Spent::of_tracing(sum.cpu_s, sum.tracing_s[0]).share(Level::Exact)
     }
 
     /// Looks what was used since the last call. To be called when the ring has been emptied.
@@ -142,14 +168,11 @@ impl Budget {
         let wall_s = now_ns.saturating_sub(self.measured_ns) as f64 / 1e9;
         self.measured_ns = now_ns;
         let calls = self.tally.take();
-        let (allocs, frees) =
-            calls.values().fold((0, 0), |(allocs, frees), it| (allocs + it.all_allocs(), frees + it.frees));
-        self.counting.allocs += allocs;
-        self.counting.frees += frees;
+        calls.values().for_each(|it| self.learning.see(it));
         // What did not fit into the ring has cost as much as what did.
         let lost = kernel.losses().get(Loss::LostEvents);
         let newly_lost = lost - std::mem::replace(&mut self.lost, lost);
-        let seen = (allocs + frees).max(1) as f64;
+        let seen = calls.values().map(|it| it.reported + it.frees).sum::<u64>().max(1) as f64;
         let unseen = (seen + newly_lost as f64) / seen;
 
         let mut spent = Vec::new();
@@ -157,51 +180,52 @@ impl Budget {
         for (&process, &tgid) in alive {
             let Some(cpu_ns) = kernel::cpu_ns(tgid) else { continue };
             let Some(before_ns) = self.read_ns.insert(process, cpu_ns) else { continue };
-            // Of sampled calls most are not reported.
-            if kernel.whose(process).is_none() || kernel.is_sampled() {
-                continue;
-            }
-            let cpu_ns = cpu_ns.saturating_sub(before_ns) as f64;
+            let Some(whose) = kernel.whose(process) else { continue };
+            let cpu_s = cpu_ns.saturating_sub(before_ns) as f64 / 1e9;
             let none = Calls::default();
             let calls = calls.get(&process).unwrap_or(&none);
-            let cost_ns = self.means.cost_ns(&self.prices, calls) * unseen;
+            let all_calls = calls.all_allocs() + calls.frees as f64;
+            let [by_weights, by_frees] = self.learning.costs(calls, self.rate).map(|it| it * unseen);
+            let level = self.level(whose);
+            // Where all are reported, fewer are made than blocks are freed that were there before.
+            let by_frees = if level == Level::Exact { by_weights } else { by_frees };
+            let it = Spent { wall_s, cpu_s, calls: all_calls, by_weights, by_frees };
             let used = self.used.entry(process).or_default();
-            *used = (used.0 + cpu_ns, used.1 + cost_ns.min(cpu_ns));
-            let calls = (calls.all_allocs() + calls.frees) as f64;
-            spent.push((process, Spent { wall_s, cpu_s: cpu_ns / 1e9, tracing_s: cost_ns / 1e9, calls }));
+            used.cpu_s += cpu_s;
+            used.tracing_s[0] += by_weights.at(level);
+            used.tracing_s[1] += by_frees.at(level);
+            spent.push((process, it));
         }
         spent
     }
 
-    /// Learns how long our programs take, now and then.
-    fn count_runs(&mut self, now_ns: u64, kernel: &mut Kernel) {
-        if self.limit.is_none() {
-            return;
-        }
-        let counting = &mut self.counting;
-        if let Some(since) = counting.since {
-            let runs = kernel.runs().since(since);
-            if self.means.learn(runs, counting.allocs, counting.frees, kernel.is_met_by_others()) {
-                counting.since = None;
-                counting.next_ns = now_ns + COUNT_NS;
-                kernel.count_runs(false);
-            }
-        } else if now_ns >= counting.next_ns {
-            kernel.count_runs(true);
-            // If it does not count, the means of another machine have to do.
-            counting.since = kernel.counts_runs().then(|| kernel.runs());
-            counting.next_ns = now_ns + COUNT_NS;
-            (counting.allocs, counting.frees) = (0, 0);
+    /// How closely it is looked at now, be it for a moment.
+    fn level(&self, whose: Whose) -> Level {
+        let looks = self.look.as_ref().is_some_and(|it| it.whose == whose);
+        match self.governors.get(&whose).map_or(self.finest, Governor::level) {
+            Level::Growth if looks => self.finest,
+            // Until the probes are out.
+            Level::Growth => Level::Sampled,
+            level => level,
         }
     }
 
     /// Does what is to be done. To be called every [`JUDGE`], and every few milliseconds while somebody is looked at or
-    /// leaves; the ring has been emptied. What is returned is for the heap.
-    pub(super) fn judge(&mut self, stage: &mut Stage<'_>) -> Result<Vec<Event>> {
+    /// leaves; the ring has been emptied.
+    pub(super) fn judge(&mut self, stage: &mut Stage<'_>) -> Result<()> {
         let now_ns = kernel::now_ns();
         let spent = self.measure(stage.kernel, stage.alive);
-        self.count_runs(now_ns, stage.kernel);
-        self.prices = stage.kernel.prices();
+        let Some(limit) = self.limit else { return Ok(()) };
+        let level = |it: &Governor| it.level();
+        if !self.leaving.is_empty()
+            || self.look.is_none()
+                && !self.governors.is_empty()
+                && self.governors.values().map(level).all(|it| it == Level::Growth)
+        {
+            self.learning.pause(stage.kernel);
+        } else {
+            self.learning.count_runs(now_ns, stage.kernel);
+        }
         let mut by_whom: BTreeMap<Whose, Spent> = BTreeMap::new();
         for (process, spent) in spent {
             if let Some(whose) = stage.kernel.whose(process) {
@@ -212,17 +236,19 @@ impl Budget {
             }
         }
         self.muted.retain(|it| stage.alive.contains_key(it));
-        let mut left = self.let_go(now_ns, stage);
+        self.thinned.retain(|it| stage.alive.contains_key(it));
+        self.leaving.retain(|(_, it)| !it.is_finished());
         self.end_look(now_ns, &by_whom, stage)?;
-        let Some(limit) = self.limit else { return Ok(left) };
-        left.extend(self.join(now_ns, stage)?);
+        self.join(now_ns, stage)?;
         let now_s = now_ns as f64 / 1e9;
         for (whose, spent) in by_whom {
-            let governor = self.governors.entry(whose).or_insert_with(|| Governor::new(limit));
+            let (finest, rate, is_new) = (self.finest, self.rate, self.is_new);
+            let governor =
+                self.governors.entry(whose).or_insert_with(|| Governor::new(limit, finest, rate, is_new));
             if let Some(step) = governor.spent(now_s, spent) {
-                self.leaving.push((whose, stage.kernel.withdraw(whose)));
-                self.note(whose, now_ns, &step, stage)?;
+                self.take(whose, now_ns, &step, stage)?;
             } else if governor.wants_look(now_s) && self.look.is_none() && !self.is_leaving(whose) {
+                self.sample(whose, self.finest_rate(), stage);
                 stage.kernel.restore(whose);
                 self.look = Some(Look { whose, since_ns: None, spent: Spent::default() });
             }
@@ -231,7 +257,56 @@ impl Budget {
             Whose::Process(process) => stage.alive.contains_key(process),
             Whose::Everyone => true,
         });
-        Ok(left)
+        Ok(())
+    }
+
+    fn finest_rate(&self) -> Rate {
+        if self.finest == Level::Sampled { self.rate } else { Rate::EXACT }
+    }
+
+    /// Has allocations reported at a rate from now on.
+    fn sample(&self, whose: Whose, rate: Rate, stage: &mut Stage<'_>) {
+        for process in members(whose, stage.alive) {
+            stage.kernel.set_sampling(process, rate.shift());
+        }
+        if whose == Whose::Everyone {
+            stage.kernel.sample_newcomers(rate);
+        }
+    }
+
+    /// Looks more or less closely from now on.
+    fn take(&mut self, whose: Whose, now_ns: u64, step: &Step, stage: &mut Stage<'_>) -> Result<()> {
+        // What is learned next is about other calls.
+        self.learning.pause(stage.kernel);
+        match step.to {
+            Level::Growth => self.withdraw(whose, now_ns, stage),
+            level => {
+                let rate = if level == Level::Sampled { self.rate } else { Rate::EXACT };
+                self.sample(whose, rate, stage);
+                for process in members(whose, stage.alive) {
+                    self.muted.remove(&process);
+                    if rate.is_exact() {
+                        self.thinned.remove(&process);
+                    } else {
+                        self.thinned.insert(process);
+                        stage.heap.sample(process);
+                    }
+                }
+            }
+        }
+        self.note(whose, now_ns, step, stage)
+    }
+
+    /// Takes the probes out. What they report on their way is of no account, and as little of it as can be.
+    fn withdraw(&mut self, whose: Whose, now_ns: u64, stage: &mut Stage<'_>) {
+        self.sample(whose, LEAVING, stage);
+        for process in members(whose, stage.alive) {
+            self.thinned.remove(&process);
+            if self.muted.insert(process) {
+                stage.heap.apply(&Event::Unfollow { process, time_ns: now_ns });
+            }
+        }
+        self.leaving.push((whose, stage.kernel.withdraw(whose)));
     }
 
     /// Whether [`Budget::judge`] is to be called soon.
@@ -241,23 +316,6 @@ impl Budget {
 
     fn is_leaving(&self, whose: Whose) -> bool {
         self.leaving.iter().any(|(it, _)| *it == whose)
-    }
-
-    /// Whose probes are out: nothing more will be reported of them.
-    fn let_go(&mut self, now_ns: u64, stage: &Stage<'_>) -> Vec<Event> {
-        let (gone, leaving) =
-            std::mem::take(&mut self.leaving).into_iter().partition(|(_, it)| it.is_finished());
-        self.leaving = leaving;
-        let gone: Vec<(Whose, JoinHandle<()>)> = gone;
-        let mut events = Vec::new();
-        for (whose, _) in gone {
-            for process in members(whose, stage.alive) {
-                if self.muted.insert(process) {
-                    events.push(Event::Unfollow { process, time_ns: now_ns });
-                }
-            }
-        }
-        events
     }
 
     /// The first call after the probes are in place begins the look, since what was used before is not known; a later one
@@ -287,49 +345,52 @@ impl Budget {
         let spent = look.spent;
         self.look = None;
         match governor.looked(now_ns as f64 / 1e9, spent) {
-            Some(step) => {
-                for process in members(whose, stage.alive) {
-                    self.muted.remove(&process);
-                }
-                self.note(whose, now_ns, &step, stage)
-            }
-            None => {
-                self.leaving.push((whose, stage.kernel.withdraw(whose)));
-                Ok(())
-            }
+            Some(step) => self.take(whose, now_ns, &step, stage)?,
+            None => self.withdraw(whose, now_ns, stage),
         }
+        Ok(())
     }
 
-    /// Whoever begins while nobody is followed is not followed either.
-    fn join(&mut self, now_ns: u64, stage: &mut Stage<'_>) -> Result<Vec<Event>> {
-        let mut joined = Vec::new();
-        let is_let_go = self.governors.get(&Whose::Everyone).is_some_and(|it| !it.is_followed());
-        if !is_let_go || self.is_leaving(Whose::Everyone) {
-            return Ok(joined);
+    /// Whoever begins is traced as all are.
+    fn join(&mut self, now_ns: u64, stage: &mut Stage<'_>) -> Result<()> {
+        let Some(level) = self.governors.get(&Whose::Everyone).map(Governor::level) else { return Ok(()) };
+        if level == self.finest {
+            return Ok(());
         }
+        let among = if level == Level::Growth { &mut self.muted } else { &mut self.thinned };
         for process in stage.alive.keys() {
-            if self.muted.insert(*process) {
-                joined.push(Event::Unfollow { process: *process, time_ns: now_ns });
-                let reason =
-                    "the run was too dear to follow each call of the allocator when it began".to_owned();
-                stage.recorder.tier(*process, now_ns, Tier::Growth, reason)?;
+            if !among.insert(*process) {
+                continue;
             }
+            if level == Level::Growth {
+                stage.heap.apply(&Event::Unfollow { process: *process, time_ns: now_ns });
+            } else {
+                stage.kernel.set_sampling(*process, self.rate.shift());
+                stage.heap.sample(*process);
+            }
+            let reason = "the run was too dear to follow each call of the allocator when it began".to_owned();
+            stage.recorder.tier(*process, now_ns, level.name(), reason)?;
         }
-        Ok(joined)
+        Ok(())
     }
 
     fn note(&self, whose: Whose, now_ns: u64, step: &Step, stage: &mut Stage<'_>) -> Result<()> {
-        let (tier, change) = match step {
-            Step::Down { .. } => (Tier::Growth, "is not traced call by call any more"),
-            Step::Up { .. } => (Tier::Exact, "is traced call by call again"),
+        let change = match step.to {
+            Level::Growth => "is not traced call by call any more",
+            Level::Sampled => "is traced by a sample of its allocations from now on",
+            Level::Exact => "is traced call by call again",
         };
-        let knows_pages = tier == Tier::Exact || stage.kernel.watch_pages();
-        let after = match tier {
-            Tier::Exact => "; what it allocated before is not known",
-            _ if knows_pages => {
+        let rate = units::bytes(self.rate.bytes());
+        let after = match (step.from, step.to) {
+            (_, Level::Growth) if stage.kernel.watch_pages() => {
                 "; its blocks are left out from here on, and its memory is known by samples of page faults"
             }
-            _ => "; its blocks are left out from here on, and only its mappings are known",
+            (_, Level::Growth) => "; its blocks are left out from here on, and only its mappings are known",
+            (Level::Exact, Level::Sampled) => {
+                &*format!("; from here on one allocation in {rate} is seen, and all frees")
+            }
+            (Level::Growth, _) => "; what it allocated before is not known",
+            _ => "",
         };
         let who = match whose {
             Whose::Process(process) => {
@@ -341,7 +402,7 @@ impl Budget {
             say(&format!("{who} {change}: {step}{after}"));
         }
         for process in members(whose, stage.alive) {
-            stage.recorder.tier(process, now_ns, tier, format!("{step}{after}"))?;
+            stage.recorder.tier(process, now_ns, step.to.name(), format!("{step}{after}"))?;
         }
         Ok(())
     }

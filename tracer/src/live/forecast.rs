@@ -6,11 +6,14 @@ use std::{
 };
 
 use super::{
-    expense::Means,
-    governor::Spent,
+    budget::SAMPLED,
+    expense::{Means, Seen},
+    governor::level_within,
+    spent::{Level, Spent},
     tally::{Calls, Tally},
 };
 use crate::{
+    estimate::Rate,
     event::ProcessId,
     kernel::{self, Kernel, Runs},
 };
@@ -65,8 +68,8 @@ impl Forecast {
         let prices = kernel.prices();
         let means = means(&seen);
         let price = |(calls, spent, _): (Calls, Spent, Runs)| {
-            let tracing_s = means.cost_ns(&prices, &calls) / 1e9;
-            Spent { tracing_s: tracing_s.min(spent.cpu_s), ..spent }
+            let [by_weights, _] = means.costs(&prices, &calls, SAMPLED);
+            Spent { by_weights, by_frees: by_weights, ..spent }
         };
         Self {
             moments: seen.into_iter().map(price).collect(),
@@ -93,14 +96,29 @@ impl Forecast {
 
     /// What tracing would add to the CPU time; `None` if it used so little that nothing can be said.
     pub fn share(&self) -> Option<f64> {
-        self.sum().share()
+        self.sum().share(Level::Exact)
+    }
+
+    /// The same if its allocations were sampled.
+    pub fn sampled_share(&self) -> Option<f64> {
+        self.sum().share_if(Level::Exact, Level::Sampled)
+    }
+
+    /// At which rate.
+    pub fn rate(&self) -> Rate {
+        SAMPLED
+    }
+
+    /// How it would be traced within a limit, as captures name it; `None` if nothing can be said.
+    pub fn level(&self, limit: f64) -> Option<&'static str> {
+        Some(level_within(limit, self.share()?, self.sampled_share()?).name())
     }
 
     /// The lowest and the highest of the moments in which it worked.
     pub fn spread(&self) -> Option<(f64, f64)> {
         let shares = || {
-            let works = |it: &&Spent| it.cpu_s >= 0.001;
-            self.moments.iter().filter(works).map(|it| it.tracing_s / it.work_s())
+            let works = |it: &&Spent| it.says_enough();
+            self.moments.iter().filter(works).map(|it| it.share_of_look(Level::Exact, Level::Exact))
         };
         Some((shares().reduce(f64::min)?, shares().reduce(f64::max)?))
     }
@@ -108,13 +126,13 @@ impl Forecast {
     /// Allocations and frees in a second of its own CPU time.
     pub fn calls_per_s(&self) -> f64 {
         let sum = self.sum();
-        sum.calls / sum.work_s().max(f64::EPSILON)
+        sum.calls_per_s(Level::Exact)
     }
 }
 
 /// What happened in one moment; `None` if the process has ended.
 fn moment(kernel: &mut Kernel, process: ProcessId, tgid: u32) -> Option<(Calls, Spent, Runs)> {
-    let mut tally = Tally::default();
+    let mut tally = Tally::new(SAMPLED);
     // What came while the probes were being placed.
     while kernel.drain(usize::MAX, |_| ()) > 0 {}
     let (runs, cpu_ns, begun) = (kernel.runs(), kernel::cpu_ns(tgid)?, Instant::now());
@@ -132,21 +150,20 @@ fn moment(kernel: &mut Kernel, process: ProcessId, tgid: u32) -> Option<(Calls, 
     let wall_s = begun.elapsed().as_secs_f64();
     count(kernel);
     let calls = tally.take().remove(&process).unwrap_or_default();
-    let count = (calls.all_allocs() + calls.frees) as f64;
-    Some((calls, Spent { wall_s, cpu_s, tracing_s: 0.0, calls: count }, runs))
+    let count = calls.all_allocs() + calls.frees as f64;
+    Some((calls, Spent { wall_s, cpu_s, calls: count, ..Spent::default() }, runs))
 }
 
 /// How long our programs took in all of the moments.
 fn means(seen: &[(Calls, Spent, Runs)]) -> Means {
     let mut means = Means::default();
-    let (mut runs, mut allocs, mut frees) = (Runs::default(), 0, 0);
+    let (mut runs, mut all) = (Runs::default(), Seen::default());
     for (calls, _, more) in seen {
         runs += *more;
-        allocs += calls.all_allocs();
-        frees += calls.frees;
+        all.add(calls);
     }
     if runs != Runs::default() {
-        means.learn(runs, allocs, frees, false);
+        means.learn(runs, all, false);
     }
     means
 }
@@ -156,12 +173,7 @@ mod tests {
     use super::*;
 
     fn forecast(shares: &[f64], cpu_s: f64) -> Forecast {
-        let moment = |share: &f64| Spent {
-            wall_s: 0.02,
-            cpu_s,
-            tracing_s: cpu_s * share / (1.0 + share),
-            calls: 100.0,
-        };
+        let moment = |share: &f64| Spent::exact(0.02, cpu_s, cpu_s * share / (1.0 + share), 100.0);
         Forecast { moments: shares.iter().map(moment).collect(), ..Forecast::default() }
     }
 

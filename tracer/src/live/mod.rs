@@ -6,6 +6,7 @@ mod expense;
 mod forecast;
 mod governor;
 mod guard;
+mod learning;
 mod onlooker;
 pub mod outstanding;
 mod printer;
@@ -17,6 +18,7 @@ mod screen;
 mod signals;
 mod silence;
 mod sink;
+mod spent;
 mod suspicion;
 mod tally;
 mod tiers;
@@ -151,10 +153,10 @@ impl Run {
         max_overhead: Option<f64>,
     ) -> Self {
         kernel::run_first();
-        let budget = Budget::new(max_overhead, &mut kernel);
+        let budget = Budget::new(max_overhead, launched.is_none(), &mut kernel);
         let now_ns = kernel::now_ns();
         let mut heap = Heap::new(now_ns);
-        if kernel.is_sampled() {
+        if !kernel.newcomers_rate().is_exact() {
             heap.sample_all();
         }
         let mut run = Self {
@@ -278,9 +280,7 @@ impl Run {
         // Of what is waiting still, the first batch says enough: it would have to be waited for, at the target's cost.
         self.drain();
         let Self { kernel, heap, recorder, alive, budget, .. } = self;
-        let events = budget.judge(&mut Stage { kernel, recorder, alive })?;
-        events.iter().for_each(|it| heap.apply(it));
-        Ok(())
+        budget.judge(&mut Stage { kernel, heap, recorder, alive })
     }
 
     fn drain(&mut self) -> usize {

@@ -138,9 +138,9 @@ impl Recorder {
     }
 
     /// A process is traced in another way from now on, or is not, for a reason.
-    pub fn tier(&mut self, process: ProcessId, time_ns: u64, tier: Tier, reason: String) -> Result<()> {
+    pub fn tier(&mut self, process: ProcessId, time_ns: u64, tier: &str, reason: String) -> Result<()> {
         let t_s = self.epoch.seconds(time_ns);
-        self.send(Message::Tier(TierRow { t_s, process: process.0, tier: tier.name().to_owned(), reason }))
+        self.send(Message::Tier(TierRow { t_s, process: process.0, tier: tier.to_owned(), reason }))
     }
 
     pub fn mark(&mut self, time_ns: u64) -> Result<()> {

@@ -96,5 +96,5 @@ fn note(
     if says_so {
         say(&format!("process {tgid} {verb}: {reason}"));
     }
-    recorder.tier(id, time_ns, tier, reason)
+    recorder.tier(id, time_ns, tier.name(), reason)
 }

@@ -42,11 +42,6 @@ pub(super) fn predict(tgid: u32, pools: Pools, duration: Duration) -> Result<For
     })
 }
 
-/// How it would be traced with a limit.
-fn level(share: f64, limit: f64) -> Tier {
-    if share <= limit { Tier::Exact } else { Tier::Growth }
-}
-
 pub(super) fn text(tgid: u32, it: &Forecast, limit: f64, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "process {tgid}: {}", printable(&process::describe(tgid).name))?;
     let (cpu, wall) = (units::seconds(it.cpu_s), units::seconds(it.wall_s));
@@ -78,8 +73,14 @@ pub(super) fn text(tgid: u32, it: &Forecast, limit: f64, out: &mut dyn Write) ->
         writeln!(out, "  by what a probe costs on another machine: it could not be measured here")?;
     }
     let limit_text = words::share(limit);
-    match level(share, limit) {
-        Tier::Exact => writeln!(out, "  --max-overhead {limit_text} would trace it exactly"),
+    match (it.level(limit), it.sampled_share()) {
+        (Some("exact"), _) => writeln!(out, "  --max-overhead {limit_text} would trace it exactly"),
+        (Some("sampled"), Some(share)) => writeln!(
+            out,
+            "  --max-overhead {limit_text} would sample its allocations, one in {}, which would add {}",
+            units::bytes(it.rate().bytes()),
+            words::share(share)
+        ),
         _ => writeln!(
             out,
             "  --max-overhead {limit_text} would follow its memory by page faults, as --tier growth does"
@@ -105,6 +106,7 @@ pub(super) fn json(tgid: u32, it: &Forecast, limit: f64) -> serde_json::Value {
         "overhead_high": spread.map(|it| it.1),
         "calibrated": it.is_calibrated,
         "max_overhead": limit,
-        "tier": share.map(|it| level(it, limit).name()),
+        "overhead_sampled": it.sampled_share(),
+        "tier": it.level(limit),
     })
 }
