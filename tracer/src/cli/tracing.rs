@@ -42,9 +42,12 @@ pub(super) struct TracingArgs {
     /// Look less closely rather than make the target this much slower, for example 5%.
     ///
     /// The share of CPU time that tracing adds to what a process would need without it, on the average of some ten seconds.
-    /// Below it nothing is left out. Above it the calls of the process's allocator are not followed any more until it
-    /// makes fewer of them: what it holds is then known as by --tier growth, and the report says since when. It is for each
-    /// process of -p, and otherwise for all together.
+    /// Below it nothing is left out. Above it allocations are sampled, if that is enough, at the rate of --sample or one in
+    /// 64KiB; otherwise the calls of the process's allocator are not followed any more until it makes fewer of them: what it
+    /// holds is then known as by --tier growth. The report says since when. It is for each process of -p, and otherwise for
+    /// all together. A program that does little but allocate is slowed down for some tenths of a second before it is let
+    /// go; what runs only for some seconds pays more than this. Tracepoints cost each system call some ten nanoseconds; that
+    /// is not counted.
     #[arg(long, value_name = "SHARE", value_parser = settings::share)]
     pub(super) max_overhead: Option<f64>,
     /// Memory for events on their way to us; a power of two [default: 64MiB, or a sixteenth of --max-memory if that is

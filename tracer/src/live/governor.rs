@@ -23,7 +23,7 @@ const FIRST_CPU_S: f64 = 0.02;
 const MANY_TIMES: f64 = 10.0;
 
 /// Allocations are sampled if that is so far below the limit; else it would not be kept for long.
-const SAMPLED_SHARE: f64 = 0.8;
+const SAMPLED_SHARE: f64 = 0.9;
 
 /// Whoever was let go because of its cost has to be this far below the limit before it is taken back …
 const CALM_SHARE: f64 = 0.6;
