@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::{
     Recorder,
+    account::{Account, Used},
     governor::{Governor, Step},
     learning::Learning,
     progress::say,
@@ -37,13 +38,6 @@ pub(super) const JUDGE: Duration = Duration::from_millis(50);
 const LOOK_NS: u64 = 20_000_000;
 const LONGEST_LOOK_NS: u64 = 1_000_000_000;
 
-/// What a process has used since it was met, and what of it was for us.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Used {
-    pub cpu_us: u64,
-    pub tracing_us: u64,
-}
-
 /// Keeps the accounts of a run.
 pub(super) struct Budget {
     limit: Option<f64>,
@@ -69,20 +63,6 @@ pub(super) struct Budget {
     /// Probes on their way out.
     leaving: Vec<(Whose, JoinHandle<()>)>,
     look: Option<Look>,
-}
-
-/// Exact to the nanosecond, so that small parts add up.
-#[derive(Clone, Copy, Default)]
-struct Account {
-    cpu_s: f64,
-    /// Of tracing, by the weights of what was reported and by the frees.
-    tracing_s: [f64; 2],
-}
-
-impl Account {
-    fn tracing_s(self) -> f64 {
-        self.tracing_s[0].max(self.tracing_s[1]).min(self.cpu_s)
-    }
 }
 
 /// Somebody is followed for a moment, to see what it costs.
@@ -139,23 +119,14 @@ impl Budget {
 
     /// What each process has used so far. Of one that has ended this is told once more.
     pub(super) fn take_used(&mut self, alive: &BTreeMap<ProcessId, u32>) -> HashMap<ProcessId, Used> {
-        let used = |it: &Account| Used {
-            cpu_us: (it.cpu_s * 1e6) as u64,
-            tracing_us: (it.tracing_s() * 1e6) as u64,
-        };
-        let all = self.used.iter().map(|(process, it)| (*process, used(it))).collect();
+        let all = self.used.iter().map(|(process, it)| (*process, it.used())).collect();
         self.used.retain(|process, _| alive.contains_key(process));
         all
     }
 
     /// How much slower tracing has made the processes that live, all together.
     pub(super) fn share(&self) -> Option<f64> {
-        let mut sum = Account::default();
-        for it in self.used.values() {
-            sum.cpu_s += it.cpu_s;
-            sum.tracing_s[0] += it.tracing_s();
-        }
-        Spent::of_tracing(sum.cpu_s, sum.tracing_s[0]).share(Level::Exact)
+        Account::sum(self.used.values()).share()
     }
 
     /// Looks what was used since the last call. To be called when the ring has been emptied.
@@ -191,9 +162,7 @@ impl Budget {
             let by_frees = if level == Level::Exact { by_weights } else { by_frees };
             let it = Spent { wall_s, cpu_s, calls: all_calls, by_weights, by_frees };
             let used = self.used.entry(process).or_default();
-            used.cpu_s += cpu_s;
-            used.tracing_s[0] += by_weights.at(level);
-            used.tracing_s[1] += by_frees.at(level);
+            used.add(&it, level);
             spent.push((process, it));
         }
         spent

@@ -1,6 +1,7 @@
 //! A run in progress: one task owns the heap and feeds it from the ring; everything slow, names and
 //! files, happens on the recorder's own thread.
 
+mod account;
 mod budget;
 mod expense;
 mod forecast;
@@ -37,7 +38,7 @@ use tokio::{
 };
 
 pub use self::{
-    budget::Used,
+    account::Used,
     forecast::Forecast,
     guard::{Asker, Guard},
     onlooker::{Ends, Onlooker, Style},

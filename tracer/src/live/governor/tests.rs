@@ -1,3 +1,5 @@
+//! A process that is simulated: what it would cost to follow it goes in, and the steps are looked at.
+
 use super::{super::spent::Costs, *};
 
 const TICK_S: f64 = 0.1;
