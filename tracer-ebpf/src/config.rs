@@ -41,8 +41,15 @@ pub struct Config {
     /// In the `task:task_newtask` tracepoint's record.
     pub newtask_pid: u32,
     pub newtask_clone_flags: u32,
-    /// In the `oom:mark_victim` tracepoint's record.
+    /// In the `oom:mark_victim` tracepoint's record; of what is not there, 0.
     pub victim_pid: u32,
+    pub victim_total_vm: u32,
+    pub victim_anon_rss: u32,
+    pub victim_file_rss: u32,
+    pub victim_shmem_rss: u32,
+    pub victim_page_tables: u32,
+    pub victim_uid: u32,
+    pub victim_oom_score_adj: u32,
     /// 1: children are traced too, whatever they become.
     pub follow: u32,
     /// One of the `SELECT_*` constants: whose processes are traced without having been named one by one.
@@ -63,7 +70,6 @@ pub struct Config {
     pub scratch_mask: u32,
     /// [`crate::mapping::Process::sample_shift`] of the processes that begin.
     pub sample_shift: u32,
-    pub pad: u32,
 }
 
 /// Nobody but the targets and, if they are followed, their children.

@@ -70,13 +70,17 @@ pub enum Loss {
     /// A process's calls of its allocator were not followed any more, since that cost more than it may: what its blocks
     /// became is not known, and they count as freed.
     UnfollowedProcesses,
+    /// Sites that held least, and for which there was no room within the bound of a file.
+    LeftOutSites,
+    /// What they held: live bytes that are in no site of the file.
+    LeftOutBytes,
 }
 
 impl Loss {
     /// How many of them the probes count.
     pub const KERNEL: usize = 10;
 
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::LostEvents,
         Self::LostStacks,
         Self::ScratchBusy,
@@ -107,6 +111,8 @@ impl Loss {
         Self::UntrackedBlocks,
         Self::UntrackedBytes,
         Self::UnfollowedProcesses,
+        Self::LeftOutSites,
+        Self::LeftOutBytes,
     ];
 
     /// The field's name in captures and reports.
@@ -142,6 +148,8 @@ impl Loss {
             Self::UntrackedBlocks => "untracked_blocks",
             Self::UntrackedBytes => "untracked_bytes",
             Self::UnfollowedProcesses => "unfollowed_processes",
+            Self::LeftOutSites => "left_out_sites",
+            Self::LeftOutBytes => "left_out_bytes",
         }
     }
 }

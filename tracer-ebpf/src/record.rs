@@ -6,6 +6,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::config::NAME_BYTES;
+
 /// Frames of one stack at most; the walk stops there and says so. 127 is `PERF_MAX_STACK_DEPTH`.
 pub const MAX_FRAMES: usize = 127;
 
@@ -273,14 +275,28 @@ pub struct Exit {
     pub code: u32,
 }
 
-/// The OOM killer has chosen this process.
+/// The OOM killer has chosen this process. What the kernel does not tell is [`NOT_TOLD`].
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Oom {
     pub head: Head,
     pub tgid: u32,
-    pub pad: u32,
+    /// Who needed memory when there was none.
+    pub trigger_tgid: u32,
+    /// Its name, filled up with zeros.
+    pub trigger: [u8; NAME_BYTES],
+    pub total_vm_kib: u64,
+    pub anon_rss_kib: u64,
+    pub file_rss_kib: u64,
+    pub shmem_rss_kib: u64,
+    pub page_tables_kib: u64,
+    pub uid: u64,
+    /// Sign-extended.
+    pub oom_score_adj: u64,
 }
+
+/// In an [`Oom`]: kernels before Linux 6.8 tell only the process.
+pub const NOT_TOLD: u64 = u64::MAX >> 1;
 
 /// A frame: the object in the upper 16 bits, the offset in its file in the lower 48.
 ///

@@ -194,5 +194,22 @@ pub enum Event {
     Oom {
         process: ProcessId,
         time_ns: u64,
+        /// Rare, and no reason to make all others larger.
+        choice: Box<Choice>,
     },
+}
+
+/// What the kernel tells when the OOM killer chooses. What it does not tell is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Who needed memory when there was none.
+    pub trigger: Option<(u32, Arc<str>)>,
+    /// Of the victim, as are all that follow.
+    pub total_vm_bytes: Option<u64>,
+    pub anon_bytes: Option<u64>,
+    pub file_bytes: Option<u64>,
+    pub shmem_bytes: Option<u64>,
+    pub page_table_bytes: Option<u64>,
+    pub uid: Option<u32>,
+    pub oom_score_adj: Option<i32>,
 }

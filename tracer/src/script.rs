@@ -180,7 +180,7 @@ impl<'a> Line<'a> {
                 let status = if self.has("signal") { self.number() } else { self.number() << 8 };
                 Event::Exit { process, time_ns, status }
             }
-            "oom" => Event::Oom { process, time_ns },
+            "oom" => Event::Oom { process, time_ns, choice: Box::default() },
             _ => self.fail("an event"),
         }
     }

@@ -9,7 +9,7 @@ use tracer_ebpf::{
     config::{Config, SELECT_NOBODY, UNFOLLOWED_FORKS},
     loss::Loss,
     mapping::{KERNEL_SIDE, Mapped, Member, PROCESS_NONE, PROCESS_TRACED, Process, process_number},
-    record::{EmptyCache, Exec, Exit, Fork, Kind, Leave, NOTHING_INHERITED, Oom},
+    record::{EmptyCache, Exec, Exit, Fork, Kind, Leave, NOT_TOLD, NOTHING_INHERITED, Oom},
 };
 
 use crate::{
@@ -218,11 +218,28 @@ pub(crate) fn exit(ctx: &RawTracePointContext) -> Option<()> {
     Some(())
 }
 
-/// The victim is another process than the current one.
+/// The victim may be another process than the current one, which needed memory when there was none.
 #[inline(always)]
 pub(crate) fn oom_victim(ctx: &TracePointContext) -> Option<()> {
-    let tgid: u32 = user::field(ctx, CONFIG.get(0)?.victim_pid);
+    let config = CONFIG.get(0)?;
+    let tgid: u32 = user::field(ctx, config.victim_pid);
     let member = member(tgid)?;
-    emit(&Oom { head: head(Kind::Oom, member.process, 0, 0), tgid, pad: 0 }, Wake::Now);
+    let word = |offset: u32| if offset == 0 { NOT_TOLD } else { user::field::<u64>(ctx, offset) };
+    let uid = || user::field::<u32>(ctx, config.victim_uid) as u64;
+    let adjustment = || user::field::<i16>(ctx, config.victim_oom_score_adj) as i64 as u64;
+    let oom = Oom {
+        head: head(Kind::Oom, member.process, 0, 0),
+        tgid,
+        trigger_tgid: user::current_ids().0,
+        trigger: bpf_get_current_comm().unwrap_or_default(),
+        total_vm_kib: word(config.victim_total_vm),
+        anon_rss_kib: word(config.victim_anon_rss),
+        file_rss_kib: word(config.victim_file_rss),
+        shmem_rss_kib: word(config.victim_shmem_rss),
+        page_tables_kib: word(config.victim_page_tables),
+        uid: if config.victim_uid == 0 { NOT_TOLD } else { uid() },
+        oom_score_adj: if config.victim_oom_score_adj == 0 { NOT_TOLD } else { adjustment() },
+    };
+    emit(&oom, Wake::Now);
     Some(())
 }

@@ -2,10 +2,10 @@
 
 use super::{
     IntervalRow, ProcessRow, ProcessSample,
-    rows::{CohortRow, EndedRow, SiteRow},
+    rows::{CohortRow, EndedRow, OomRow, SiteRow},
 };
 use crate::{
-    event::{ProcessId, Via},
+    event::{Choice, ProcessId, Via},
     interval::{Cohort, Ended, Interval, ProcessState, SiteState},
 };
 
@@ -35,6 +35,23 @@ impl Epoch {
             cgroups: Vec::new(),
             sites: interval.sites.iter().map(|it| self.site_row(it)).collect(),
             loss: interval.losses.iter().map(|(loss, count)| (loss.name().to_owned(), count)).collect(),
+        }
+    }
+
+    pub fn oom_row(&self, process: ProcessId, time_ns: u64, choice: &Choice) -> OomRow {
+        let (trigger_pid, trigger) = choice.trigger.clone().unzip();
+        OomRow {
+            t_s: self.seconds(time_ns),
+            process: process.0,
+            trigger_pid,
+            trigger: trigger.map(|it| it.to_string()),
+            total_vm_bytes: choice.total_vm_bytes,
+            anon_bytes: choice.anon_bytes,
+            file_bytes: choice.file_bytes,
+            shmem_bytes: choice.shmem_bytes,
+            page_table_bytes: choice.page_table_bytes,
+            uid: choice.uid,
+            oom_score_adj: choice.oom_score_adj,
         }
     }
 

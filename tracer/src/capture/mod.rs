@@ -11,6 +11,7 @@
 //! | `process` | when something of it changed | the last one holds |
 //! | `interval` | each interval | counters of the sites that changed, RSS, losses |
 //! | `mark`, `oom`, `tier` | when it happened | |
+//! | `incident` | second, in a file that was kept because of one | what happened to whom |
 //! | `end` | last | why the recording ended; without it the file was cut |
 //!
 //! Counters are totals since tracing began. Times are seconds since then. The size depends on the number
@@ -18,6 +19,8 @@
 //! sites name it; frames are repeated as often as they occur, which zstd takes care of.
 
 mod epoch;
+mod incident;
+mod part;
 mod reader;
 mod recording;
 mod rewrite;
@@ -30,7 +33,8 @@ mod tests;
 
 pub use self::{
     epoch::Epoch,
-    reader::{Error, read, read_times},
+    incident::*,
+    reader::{Error, read, read_incident, read_times},
     recording::{Point, PointSamples, Recording, Sample, SiteHistory, Stack},
     rows::*,
     writer::Writer,

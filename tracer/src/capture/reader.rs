@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Header, IntervalRow, Recording, Row, SCHEMA};
+use super::{Header, IncidentRow, IntervalRow, Recording, Row, SCHEMA};
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,31 @@ pub fn read_times(input: impl Read) -> Result<Recording, Error> {
         Ok(())
     })?;
     Ok(recording)
+}
+
+/// Reads the header and the incident of a file that was kept because of one, which stand at its beginning.
+///
+/// # Errors
+/// As [`read`]; and of a capture that is of no incident.
+pub fn read_incident(input: impl Read) -> Result<(Header, IncidentRow), Error> {
+    let mut recording = Recording::default();
+    let (mut rows, mut incident) = (0, None);
+    // What comes behind is not looked at: an error stops the reading, and the one of a row that is not wanted is none.
+    let read = for_each_line(input, &mut recording, |recording, line| {
+        rows += 1;
+        match row(line)? {
+            Row::Incident(it) => incident = Some(*it),
+            it if rows == 1 => return Ok(recording.add(it)),
+            _ => {}
+        }
+        Err(serde::de::Error::custom("it is of no incident"))
+    });
+    match (incident, read) {
+        (Some(incident), _) => Ok((recording.header, incident)),
+        (None, Err(Error::Damaged { line: 2, why, .. })) => Err(Error::NotCapture(why)),
+        (None, Err(error)) => Err(error),
+        (None, Ok(())) => Err(Error::NotCapture("it was cut off behind its header".to_owned())),
+    }
 }
 
 /// A [`StackRow`](super::StackRow) whose names stay in the line: a recording of 50,000 stacks repeats a few thousand

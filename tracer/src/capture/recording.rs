@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    CgroupSample, CohortRow, EndRow, FrameRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow,
+    CgroupSample, CohortRow, EndRow, FrameRow, Header, IncidentRow, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow,
     Row, SiteRow, StackRow, TierRow,
 };
 use crate::cost::Cost;
@@ -35,6 +35,8 @@ pub struct Recording {
     pub tiers: Vec<TierRow>,
     /// By path: (place in [`Recording::times_s`], what the kernel accounted at the end of that interval).
     pub cgroups: BTreeMap<String, Vec<(u32, CgroupSample)>>,
+    /// Why this was kept, if it was because something happened.
+    pub incident: Option<Box<IncidentRow>>,
     /// `None`: the capture was cut off, or is still being made.
     pub end: Option<EndRow>,
     /// Intervals that were left out: all come after those that are here.
@@ -42,8 +44,8 @@ pub struct Recording {
     /// Processes of which nothing is here any more: they ended long ago.
     pub forgotten: usize,
     /// By module and offset.
-    frame_ids: FxHashMap<(u32, u64), u32>,
-    names: FxHashSet<Arc<str>>,
+    pub(super) frame_ids: FxHashMap<(u32, u64), u32>,
+    pub(super) names: FxHashSet<Arc<str>>,
 }
 
 /// Frames, innermost first, as places in [`Recording::frames`].
@@ -142,6 +144,7 @@ impl Recording {
             Row::Mark(it) => self.marks.push(it),
             Row::Oom(it) => self.ooms.push(it),
             Row::Tier(it) => self.tiers.push(it),
+            Row::Incident(it) => self.incident = Some(it),
             Row::End(it) => self.end = Some(it),
         }
     }

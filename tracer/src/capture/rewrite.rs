@@ -9,14 +9,23 @@ impl Recording {
     /// Rows that make this recording when they are added to an empty one, but for the header. Without an end of its own it
     /// ends by `reason` with its last interval.
     pub fn rows(&self, reason: &str) -> impl Iterator<Item = Row> {
+        let end = || EndRow { t_s: self.end_s(), reason: reason.to_owned() };
+        let missing = self.end.is_none().then(|| Row::End(end()));
+        self.rows_so_far().chain(missing)
+    }
+
+    /// The same of one that may go on: no end but its own.
+    pub fn rows_so_far(&self) -> impl Iterator<Item = Row> {
         let modules = self.modules.values().cloned().map(Row::Module);
         let stacks = self.stacks.keys().map(|it| Row::Stack(self.stack_row(*it)));
         let processes = self.processes.values().cloned().map(Row::Process);
-        let end = || EndRow { t_s: self.end_s(), reason: reason.to_owned() };
-        let end = Row::End(self.end.clone().unwrap_or_else(end));
         let ooms = self.ooms.iter().cloned().map(Row::Oom);
         let tiers = self.tiers.iter().cloned().map(Row::Tier);
-        modules.chain(stacks).chain(processes).chain(self.history()).chain(ooms).chain(tiers).chain([end])
+        // First, so that a list of incidents is made of the beginnings of files.
+        let incident = self.incident.clone().map(Row::Incident).into_iter();
+        let things = incident.chain(modules).chain(stacks).chain(processes);
+        let end = self.end.clone().map(Row::End);
+        things.chain(self.history()).chain(ooms).chain(tiers).chain(end)
     }
 
     fn stack_row(&self, id: u32) -> StackRow {

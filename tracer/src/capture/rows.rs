@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::IncidentRow;
+
 /// Any row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -17,6 +19,7 @@ pub enum Row {
     Mark(MarkRow),
     Oom(OomRow),
     Tier(TierRow),
+    Incident(Box<IncidentRow>),
     End(EndRow),
 }
 
@@ -212,10 +215,38 @@ pub struct MarkRow {
     pub label: String,
 }
 
+/// The OOM killer has chosen a process. What the kernel did not tell is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OomRow {
     pub t_s: f64,
     pub process: u32,
+    /// Who needed memory when there was none: number and name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger_pid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// Of the victim, as are all that follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_vm_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anon_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shmem_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_table_bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_score_adj: Option<i32>,
+}
+
+impl OomRow {
+    /// What was resident of the victim.
+    pub fn rss_bytes(&self) -> Option<u64> {
+        Some(self.anon_bytes? + self.file_bytes? + self.shmem_bytes?)
+    }
 }
 
 /// From here on a process is traced in another way.

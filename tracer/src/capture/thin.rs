@@ -4,6 +4,10 @@ use rustc_hash::FxHashSet;
 
 use super::Recording;
 
+const MINUTE_S: f64 = 60.0;
+const HOUR_S: f64 = 60.0 * MINUTE_S;
+const DAY_S: f64 = 24.0 * HOUR_S;
+
 impl Recording {
     /// How many points all sites have.
     pub fn points(&self) -> usize {
@@ -26,11 +30,37 @@ impl Recording {
         self.forgotten += gone.len();
     }
 
+    /// Forgets what is finer than anybody asks for so long after: of the last minute one interval a second stays, of the last hour
+    /// one a minute, of the last day one an hour, and what was before is told by the first alone. The last one stays, and
+    /// so do those at which a mark was placed. As true as [`Recording::thin`].
+    pub fn thin_by_age(&mut self) {
+        let Some(&now_s) = self.times_s.last() else { return };
+        // Steps are counted from the beginning and not from now, so that the same intervals stay each time.
+        let step = |t_s: f64| {
+            let (number, span_s) = match now_s - t_s {
+                age_s if age_s < MINUTE_S => (0, 1.0),
+                age_s if age_s < HOUR_S => (1, MINUTE_S),
+                age_s if age_s < DAY_S => (2, HOUR_S),
+                _ => (3, f64::INFINITY),
+            };
+            (number, (t_s / span_s) as u64)
+        };
+        let steps: Vec<(u32, u64)> = self.times_s.iter().map(|it| step(*it)).collect();
+        // The last of each step, but for the days before.
+        let is_last = |at: usize| steps.get(at + 1) != Some(&steps[at]);
+        let kept = (0..steps.len()).map(|at| at == 0 || is_last(at) && steps[at].0 < 3);
+        self.keep(kept.collect());
+    }
+
     /// Forgets every second interval of the older half. Counters are totals, so what is left is as true as before: a change is
     /// then known to lie in a longer interval. The first interval stays, and those at which a mark was placed.
     pub fn thin(&mut self) {
         let count = self.times_s.len();
-        let mut kept: Vec<bool> = (0..count).map(|it| it == 0 || it >= count / 2 || it % 2 == 1).collect();
+        self.keep((0..count).map(|it| it == 0 || it >= count / 2 || it % 2 == 1).collect());
+    }
+
+    /// Forgets the other intervals, but for those of marks. The last one is kept.
+    fn keep(&mut self, mut kept: Vec<bool>) {
         for interval in self.marks.iter().filter_map(|it| self.interval_near(it.t_s)) {
             kept[interval as usize] = true;
         }
@@ -124,6 +154,78 @@ mod tests {
                 }
             }
             assert_eq!(thin.times_s.last(), Some(&9.0));
+        }
+    }
+
+    /// Intervals at these times; a site changes in every third, and another in those whose number is a square.
+    fn aged(times_s: &[f64]) -> Recording {
+        let mut recording = Recording::default();
+        for (at, &t_s) in (0..).zip(times_s) {
+            let site = |site, allocated_bytes| SiteRow { site, allocated_bytes, ..SiteRow::default() };
+            let mut sites = if at % 3 == 0 { vec![site(0, at)] } else { Vec::new() };
+            if (at as f64).sqrt().fract() == 0.0 {
+                sites.push(site(1, at));
+            }
+            let processes = vec![ProcessSample { rss_bytes: Some(at as u64), ..ProcessSample::default() }];
+            recording.add(Row::Interval(IntervalRow { t_s, processes, sites, ..IntervalRow::default() }));
+        }
+        recording
+    }
+
+    /// What is left says of its moments what the whole said of them.
+    fn check_true(thin: &Recording, whole: &Recording) {
+        for (interval, t_s) in (0..).zip(&thin.times_s) {
+            let before = whole.times_s.iter().rposition(|it| it == t_s).unwrap() as u32;
+            for (id, site) in &thin.sites {
+                assert_eq!(site.at(interval).live(), whole.sites[id].at(before).live(), "{t_s}");
+            }
+            let rss = |it: &Recording, interval| {
+                it.samples[&0].iter().find(|it| it.interval == interval).unwrap().rss_bytes
+            };
+            assert_eq!(rss(thin, interval), rss(whole, before), "{t_s}");
+        }
+    }
+
+    #[test]
+    fn a_ladder_of_seconds_minutes_and_hours() {
+        let times_s: Vec<f64> = (0..2 * 24 * 3600).step_by(20).map(f64::from).collect();
+        let mut ladder = aged(&times_s);
+        ladder.thin_by_age();
+        check_true(&ladder, &aged(&times_s));
+        let now_s = ladder.times_s.last().copied().unwrap();
+        let ages = |from_s: f64, to_s: f64| {
+            ladder.times_s.iter().filter(|it| (from_s..to_s).contains(&(now_s - **it))).count()
+        };
+        assert_eq!((ages(0.0, 60.0), ages(60.0, 3600.0), ages(3600.0, 86_400.0)), (3, 59, 23), "with the finer ones before them 60 and 24");
+        assert_eq!((ages(86_400.0, f64::MAX), ladder.times_s[0]), (1, 0.0));
+        let again = ladder.clone();
+        ladder.thin_by_age();
+        assert_eq!(ladder, again);
+    }
+
+    proptest::proptest! {
+        /// However the intervals lie, and however often it is done in between: what is left is true, and little.
+        #[test]
+        fn thinned_by_age_it_is_true_and_small(
+            gaps in proptest::collection::vec(0.01_f64..900.0, 1..400),
+            fine in 0.01_f64..2.0,
+            often in 1..40_usize,
+        ) {
+            let mut now_s = 0.0;
+            let times_s: Vec<f64> = gaps.iter().map(|it| { now_s += it * fine; now_s }).collect();
+            let whole = aged(&times_s);
+            let mut thin = Recording::default();
+            for (at, row) in whole.rows("").filter(|it| matches!(it, Row::Interval(_))).enumerate() {
+                thin.add(row);
+                if at % often == 0 {
+                    thin.thin_by_age();
+                    proptest::prop_assert!(thin.times_s.len() <= 1 + 61 + 61 + 25);
+                }
+            }
+            thin.thin_by_age();
+            check_true(&thin, &whole);
+            proptest::prop_assert_eq!(thin.times_s.last(), whole.times_s.last());
+            proptest::prop_assert_eq!(thin.times_s.first(), whole.times_s.first());
         }
     }
 

@@ -26,6 +26,10 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
+    pub fn out(&self) -> &W {
+        &self.out
+    }
+
     /// Adds a row to the next flush, or flushes if many are waiting.
     ///
     /// # Errors

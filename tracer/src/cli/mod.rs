@@ -8,6 +8,7 @@ mod diff;
 mod doctor;
 mod exit;
 mod floor;
+mod incidents;
 mod man;
 mod memleak;
 mod output;
@@ -71,6 +72,7 @@ enum Command {
     Record(record::Args),
     Top(top::Args),
     Watch(watch::Args),
+    Incidents(incidents::Args),
     Report(report::Args),
     Diff(diff::Args),
     Check(check::Args),
@@ -113,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(args),
         Command::Top(args) => top::run(&args),
         Command::Watch(args) => watch::run(&args),
+        Command::Incidents(args) => incidents::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Check(args) => check::run(&args, verbose > 0),

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     kernel::Streams,
-    live::{About, Ends, Guard, Options, Recorder, Run, Signals},
-    watch::Config,
+    live::{About, BlackBox, Ends, Guard, Options, Recorder, Run, Signals},
+    watch::{Config, STATE_DIR},
 };
 
 /// Watch processes for as long as it takes, nearly for free, and look closely at those that grow.
@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// What to look out for, and what to do then, in TOML.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Where incidents are kept, and the black box [default: /var/lib/alloctrace].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// How often it is looked where everybody stands.
     #[arg(short, long, value_name = "INTERVAL", default_value = "1s", value_parser = settings::duration)]
     interval: Duration,
@@ -56,6 +59,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 async fn keep_watch(args: &Args) -> Result<(), Failure> {
     let config = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
+    // Before anything is attached: a wrong directory must not cost the targets a trap.
+    let directory = args.state_dir.as_deref().or(config.state_dir.as_deref());
+    let black_box = BlackBox::open(directory.unwrap_or(Path::new(STATE_DIR)), &config)?;
     let prepared = args.tracing.prepare(Streams::Ours)?;
     // Before anything is attached, so that a signal never ends us without a word.
     let mut signals = Signals::new()?;
@@ -72,7 +78,7 @@ async fn keep_watch(args: &Args) -> Result<(), Failure> {
         pools: prepared.settings.pools.names(),
         sample_bytes: prepared.settings.sample_bytes(),
     };
-    let (guard, Ends { sink, requests }) = Guard::start(about.header(), config).context("keep watch")?;
+    let (guard, Ends { sink, requests }) = Guard::start(about.header(), config, black_box).context("keep watch")?;
     let recorder = Recorder::start(sink, &about, "keep watch".to_owned())?;
     let run = Run::new(kernel, recorder, prepared.launched, args.tracing.max_overhead);
     eprintln!("alloctrace: ready");

@@ -187,7 +187,7 @@ impl Heap {
             Event::Unfollow { process, time_ns } => {
                 self.with(process, time_ns, |it, cx| it.unfollow(cx.losses));
             }
-            Event::Oom { process, time_ns } => {
+            Event::Oom { process, time_ns, .. } => {
                 self.with(process, time_ns, |it, _| it.choose_for_oom());
             }
         }

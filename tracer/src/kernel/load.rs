@@ -249,6 +249,8 @@ fn machine_config(hierarchy: Option<&Hierarchy>) -> Result<Config> {
     };
     let new_task = tracefs::Format::read("task", "task_newtask")?;
     let victim = tracefs::Format::read("oom", "mark_victim")?;
+    // Kernels before Linux 6.8 tell only who it is.
+    let told = |field: &str| victim.offset(field).unwrap_or(0);
     let groups = match hierarchy {
         Some(hierarchy) => group_config(&btf, hierarchy)
             .with_context(|| format!("{BTF_PATH}: this kernel's control groups are not of a known form"))?,
@@ -277,6 +279,13 @@ fn machine_config(hierarchy: Option<&Hierarchy>) -> Result<Config> {
         newtask_pid: new_task.offset("pid")?,
         newtask_clone_flags: new_task.offset("clone_flags")?,
         victim_pid: victim.offset("pid")?,
+        victim_total_vm: told("total_vm"),
+        victim_anon_rss: told("anon_rss"),
+        victim_file_rss: told("file_rss"),
+        victim_shmem_rss: told("shmem_rss"),
+        victim_page_tables: told("pgtables"),
+        victim_uid: told("uid"),
+        victim_oom_score_adj: told("oom_score_adj"),
         mm_arg_start: offset("mm_struct", &["arg_start"])?,
         mm_arg_end: offset("mm_struct", &["arg_end"])?,
         file_dentry: offset("file", &["f_path", "dentry"])?,

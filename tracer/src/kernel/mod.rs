@@ -13,6 +13,7 @@ pub mod cgroup;
 mod children;
 pub mod doctor;
 mod error;
+pub mod evidence;
 pub mod examination;
 mod exit_sites;
 mod growth;

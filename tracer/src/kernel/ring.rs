@@ -1,14 +1,16 @@
 //! Bytes from the ring to [`Event`]s, and the few records that the kernel room handles itself.
 
+use std::sync::Arc;
+
 use tracer_ebpf::record::{
     self, Alloc, Break, Discard, EmptyCache, Exec, Exit, Fork, Free, Head, Kind, MAYBE_LARGE, Map, Mapping,
-    NESTED, NOTHING_INHERITED, RawStack, Realloc, Remap, Stack, Touch, Unmap,
+    NESTED, NOT_TOLD, NOTHING_INHERITED, Oom, RawStack, Realloc, Remap, Stack, Touch, Unmap,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::{
     estimate::Rate,
-    event::{Event, Frame, ProcessId, StackKey, Stop, Via},
+    event::{Choice, Event, Frame, ProcessId, StackKey, Stop, Via},
     interval::How,
 };
 
@@ -115,7 +117,7 @@ pub fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
             let Exit { code, .. } = *record(bytes)?;
             Event::Exit { process, time_ns, status: code }
         }
-        Kind::Oom => Event::Oom { process, time_ns },
+        Kind::Oom => Event::Oom { process, time_ns, choice: Box::new(choice(record(bytes)?)) },
         Kind::Stack => {
             // Only the frames that there are have been sent.
             let (words, _) = <[u64]>::ref_from_prefix_with_elems(bytes, bytes.len() / 8).ok()?;
@@ -137,12 +139,32 @@ pub fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
         }
         Kind::Exec => {
             let record: &Exec = record(bytes)?;
-            let end = record.command.iter().position(|it| *it == 0).unwrap_or(record.command.len());
-            let name = String::from_utf8_lossy(&record.command[..end]).into();
+            let name = name(&record.command);
             return Some(Decoded::Exec { event: Event::Exec { process, time_ns, name }, record });
         }
     };
     Some(Decoded::Event(event))
+}
+
+fn choice(record: &Oom) -> Choice {
+    let told = |value: u64| (value != NOT_TOLD).then_some(value);
+    let bytes = |kib: u64| told(kib).map(|it| it << 10);
+    Choice {
+        trigger: Some((record.trigger_tgid, name(&record.trigger))),
+        total_vm_bytes: bytes(record.total_vm_kib),
+        anon_bytes: bytes(record.anon_rss_kib),
+        file_bytes: bytes(record.file_rss_kib),
+        shmem_bytes: bytes(record.shmem_rss_kib),
+        page_table_bytes: bytes(record.page_tables_kib),
+        uid: told(record.uid).map(|it| it as u32),
+        oom_score_adj: told(record.oom_score_adj).map(|it| it as i32),
+    }
+}
+
+/// The kernel's name of a program.
+fn name(bytes: &[u8]) -> Arc<str> {
+    let end = bytes.iter().position(|it| *it == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into()
 }
 
 fn record<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8]) -> Option<&T> {
@@ -201,6 +223,34 @@ mod tests {
         let (via, address) = (Via::Malloc, 0x10);
         let expected = Event::Alloc { process, time_ns: 9, via, address, size_bytes: 64, stack, rate };
         assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn what_an_old_kernel_does_not_tell_is_absent() {
+        let mut trigger = [0; 16];
+        trigger[..3].copy_from_slice(b"app");
+        let all = Oom {
+            head: head(Kind::Oom),
+            trigger_tgid: 5,
+            trigger,
+            total_vm_kib: NOT_TOLD,
+            anon_rss_kib: 2,
+            file_rss_kib: 0,
+            shmem_rss_kib: NOT_TOLD,
+            page_tables_kib: NOT_TOLD,
+            uid: NOT_TOLD,
+            oom_score_adj: -1000_i64 as u64,
+            ..Oom::default()
+        };
+        let Some(Decoded::Event(Event::Oom { choice, .. })) = decode(all.as_bytes()) else { panic!("an event") };
+        let expected = Choice {
+            trigger: Some((5, "app".into())),
+            anon_bytes: Some(2048),
+            file_bytes: Some(0),
+            oom_score_adj: Some(-1000),
+            ..Choice::default()
+        };
+        assert_eq!(*choice, expected);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::sync::{
     oneshot,
 };
 
-use super::{Ends, Request, Sink, sink::row_channel};
+use super::{BlackBox, Ends, Request, Sink, sink::row_channel};
 use crate::{
     capture::{Header, Row},
     serve::{self, Page, Question},
@@ -46,12 +46,16 @@ pub struct Asker(SyncSender<Message>);
 impl Guard {
     /// # Errors
     /// If no thread can be made.
-    pub fn start(header: Header, config: Config) -> io::Result<(Self, Ends<impl Sink>)> {
+    pub fn start(
+        header: Header,
+        config: Config,
+        black_box: BlackBox,
+    ) -> io::Result<(Self, Ends<impl Sink>)> {
         let (sink, messages, inbox) = row_channel::<Message>();
         let (requests_out, requests) = unbounded_channel();
         let mut watched = Watched::default();
         watched.add([Row::Header(header)]);
-        let mut work = Work { watched, config, requests: requests_out };
+        let mut work = Work { watched, config, requests: requests_out, black_box };
         let thread =
             thread::Builder::new().name("guard".to_owned()).spawn(move || work.keep_watch(&inbox))?;
         Ok((Self { thread, messages }, Ends { sink, requests }))
@@ -90,6 +94,7 @@ struct Work {
     config: Config,
     /// To the run.
     requests: UnboundedSender<Request>,
+    black_box: BlackBox,
 }
 
 impl Work {
@@ -100,8 +105,11 @@ impl Work {
                 Message::Ask(question, answer) => {
                     let _ = answer.send(serve::answer(&question, &self.watched));
                 }
-                Message::Configure(config) => self.config = *config,
-                Message::Leave => return,
+                Message::Configure(config) => {
+                    self.black_box.configure(&config);
+                    self.config = *config;
+                }
+                Message::Leave => return self.black_box.close(),
             }
         }
     }
@@ -109,8 +117,10 @@ impl Work {
     /// Rows that belong together: mostly those of an interval, which comes last.
     fn take_in(&mut self, rows: Vec<Row>) {
         let is_interval = matches!(rows.last(), Some(Row::Interval(_)));
+        self.black_box.append(&rows);
         self.watched.add(rows);
         if is_interval {
+            self.black_box.look(&mut self.watched);
             self.judge();
         }
     }

@@ -2,6 +2,7 @@
 //! files, happens on the recorder's own thread.
 
 mod account;
+mod black_box;
 mod budget;
 mod expense;
 mod forecast;
@@ -20,6 +21,7 @@ mod signals;
 mod silence;
 mod sink;
 mod spent;
+mod state_dir;
 mod suspicion;
 mod tally;
 mod tiers;
@@ -39,6 +41,7 @@ use tokio::{
 
 pub use self::{
     account::Used,
+    black_box::BlackBox,
     forecast::Forecast,
     guard::{Asker, Guard},
     onlooker::{Ends, Onlooker, Style},
@@ -46,6 +49,7 @@ pub use self::{
     saving::Saving,
     signals::Signals,
     sink::Sink,
+    state_dir::{Kept, incidents},
 };
 use self::{
     budget::{Budget, JUDGE, Stage},
@@ -143,6 +147,8 @@ pub struct Run {
     budget: Budget,
     silence: Silence,
     room: Room,
+    /// The OOM killer has chosen somebody since the last interval.
+    has_victims: bool,
 }
 
 impl Run {
@@ -172,6 +178,7 @@ impl Run {
             budget,
             silence: Silence::default(),
             room: Room::default(),
+            has_victims: false,
         };
         run.begin(now_ns);
         let Self { budget, kernel, alive, .. } = &mut run;
@@ -247,9 +254,11 @@ impl Run {
                 ready = self.kernel.filling() => {
                     ready.context("watch the ring buffer")?;
                     self.drain();
+                    self.look_at_victims()?;
                 }
                 _ = poll.tick() => {
                     self.drain();
+                    self.look_at_victims()?;
                     if self.budget.is_busy() {
                         self.judge()?;
                     }
@@ -284,15 +293,27 @@ impl Run {
         budget.judge(&mut Stage { kernel, heap, recorder, alive })
     }
 
+    /// What the OOM killer has chosen is dead in a moment, and with it its control group may be: an interval says at once how
+    /// things stand.
+    fn look_at_victims(&mut self) -> Result<()> {
+        if self.has_victims {
+            self.take_interval()?;
+        }
+        Ok(())
+    }
+
     fn drain(&mut self) -> usize {
-        let Self { kernel, heap, recorder, alive, budget, silence, .. } = self;
+        let Self { kernel, heap, recorder, alive, budget, silence, has_victims, .. } = self;
         let count = kernel.drain(BATCH, |event| {
             if !budget.admits(&event) {
                 return;
             }
             match event {
                 Event::Alloc { .. } | Event::Free { .. } => silence.end(),
-                _ => note_life(&event, alive, recorder),
+                _ => {
+                    note_life(&event, alive, recorder);
+                    *has_victims |= matches!(event, Event::Oom { .. });
+                }
             }
             heap.apply(&event);
         });
@@ -305,6 +326,7 @@ impl Run {
     /// Returns the resident bytes of those that live.
     fn take_interval(&mut self) -> Result<HashMap<ProcessId, u64>> {
         self.drain();
+        self.has_victims = false;
         let mut interval: Interval = self.heap.interval(kernel::now_ns());
         for (loss, count) in self.kernel.losses().iter() {
             interval.losses.add(loss, count);
@@ -371,7 +393,7 @@ fn note_life(event: &Event, alive: &mut BTreeMap<ProcessId, u32>, recorder: &Rec
         Event::Exit { process, .. } | Event::Leave { process, .. } => {
             alive.remove(&process);
         }
-        Event::Oom { process, time_ns } => recorder.oom(process, time_ns),
+        Event::Oom { process, time_ns, ref choice } => recorder.oom(process, time_ns, choice),
         _ => {}
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         self, CgroupSample, EndRow, Epoch, FrameRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow,
         ProcessRow, Row, StackRow, TierRow,
     },
-    event::{Frame, ObjectId, ProcessId},
+    event::{Choice, Frame, ObjectId, ProcessId},
     interval::{Interval, ProcessState, StackFrames},
     kernel::{Module, PerfMap, Tier, process::Description},
     symbol::{NameTable, PerfMapNames},
@@ -55,7 +55,7 @@ enum Message {
     Interval(Box<Interval>, HashMap<ProcessId, u64>, HashMap<ProcessId, Used>, Vec<CgroupSample>),
     Tier(TierRow),
     Mark(f64),
-    Oom(ProcessId, u64),
+    Oom(Box<OomRow>),
     End(EndRow),
 }
 
@@ -121,8 +121,8 @@ impl Recorder {
     }
 
     /// The OOM killer has chosen a process. A failure shows with the next interval.
-    pub fn oom(&self, process: ProcessId, time_ns: u64) {
-        self.tell(Message::Oom(process, time_ns));
+    pub fn oom(&self, process: ProcessId, time_ns: u64, choice: &Choice) {
+        self.tell(Message::Oom(Box::new(self.epoch.oom_row(process, time_ns, choice))));
     }
 
     /// An interval, with the resident bytes of the processes that live, what they have used, and what is accounted to their
@@ -232,10 +232,7 @@ impl<S: Sink> Work<S> {
                     self.sink.row(Row::Mark(MarkRow { t_s, label: String::new() }))?;
                     self.sink.flush()?;
                 }
-                Message::Oom(process, time_ns) => {
-                    let t_s = self.epoch.seconds(time_ns);
-                    self.sink.row(Row::Oom(OomRow { t_s, process: process.0 }))?;
-                }
+                Message::Oom(oom) => self.sink.row(Row::Oom(*oom))?,
                 Message::End(end) => {
                     self.sink.row(Row::End(end))?;
                     self.sink.flush()?;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{escape::printable, units};
 use crate::{
+    capture::IncidentRow,
     event::Loss,
     profile::{Account, Frame, Outlook, Process, Profile, Range, Site},
 };
@@ -44,6 +45,8 @@ pub fn explain(loss: Loss) -> &'static str {
         Loss::UnsizedPages => "samples of pages whose size the kernel did not tell, taken for small ones",
         Loss::UntrackedBlocks => "blocks beyond --max-memory: allocated is right, freed counts them at once",
         Loss::UntrackedBytes => "bytes of those blocks: live may be more by as much",
+        Loss::LeftOutSites => "sites that held least: left out, so that the file stays small",
+        Loss::LeftOutBytes => "live bytes of those sites",
         Loss::UnfollowedProcesses => {
             "times that a process's allocator was not followed any more, for it cost too much: what its blocks became is unknown"
         }
@@ -80,6 +83,15 @@ pub fn sampled(profile: &Profile) -> Option<String> {
 pub fn share(share: f64) -> String {
     let percent = share * 100.0;
     if percent < 9.95 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+}
+
+/// What happened, in a word or two.
+pub fn incident_kind(incident: &IncidentRow) -> String {
+    let detail = incident.signal.as_ref().filter(|_| incident.kind == "crash").or(incident.constraint.as_ref());
+    match detail {
+        Some(detail) => format!("{} ({})", printable(&incident.kind), printable(detail)),
+        None => printable(&incident.kind).into_owned(),
+    }
 }
 
 /// How a process ended, if it has.
@@ -132,6 +144,12 @@ const HEADLINE_CHARS: usize = 60;
 
 /// A stack in one line: `push < on_event < serve`, from the first function that belongs to the program.
 pub fn headline(profile: &Profile, site: &Site) -> String {
+    let names = headline_names(profile, site);
+    if names.is_empty() { "(no stack)".to_owned() } else { names.join(" < ") }
+}
+
+/// The functions of a headline.
+pub fn headline_names(profile: &Profile, site: &Site) -> Vec<String> {
     let own: Vec<&Frame> = profile.stack(site).filter(|it| !it.is_plumbing() && !it.is_library()).collect();
     let frames = if own.is_empty() { profile.stack(site).collect() } else { own };
     let mut names: Vec<String> =
@@ -139,7 +157,7 @@ pub fn headline(profile: &Profile, site: &Site) -> String {
     // Recursion, and copies of a function that were inlined into it, are said once.
     names.dedup();
     names.truncate(HEADLINE_FRAMES);
-    if names.is_empty() { "(no stack)".to_owned() } else { names.join(" < ") }
+    names
 }
 
 /// At most `chars` of it, and nothing that a terminal acts on.

@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::{BlackBoxConfig, IncidentsConfig};
+
 /// What the file says. What it does not say is as usual.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// Where incidents and the black box are kept.
     pub state_dir: Option<PathBuf>,
+    pub incidents: IncidentsConfig,
+    pub black_box: BlackBoxConfig,
 }
 
 /// The file is not as it should be; says where.

@@ -15,6 +15,8 @@ const GROWTH_S: f64 = 60.0;
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
     pub recording: Recording,
+    /// Those that were written, by kind.
+    pub incidents: BTreeMap<String, u64>,
 }
 
 /// A process that lives.
@@ -88,7 +90,13 @@ impl Watched {
         })
     }
 
-    fn is_exact(&self, process: u32) -> bool {
+    /// Of a process, over the last minute that it lived.
+    pub(super) fn rss_growth(&self, process: u32) -> Option<f64> {
+        let samples = self.recording.samples.get(&process)?;
+        self.growth(samples.iter().filter_map(|it| Some((it.interval, it.rss_bytes?))))
+    }
+
+    pub(super) fn is_exact(&self, process: u32) -> bool {
         let last = self.recording.tiers.iter().rfind(|it| it.process == process);
         last.map_or(["", "exact"].contains(&&*self.recording.header.tier), |it| it.tier == "exact")
     }

@@ -75,7 +75,7 @@ impl Synthetic {
         }
         if self.is_complete {
             let t_s = f64::from(self.intervals);
-            row(Row::Oom(OomRow { t_s, process: 1 }));
+            row(Row::Oom(OomRow { t_s, process: 1, ..OomRow::default() }));
             row(Row::End(EndRow { t_s, reason: "target-ended".to_owned() }));
         }
         writer.flush().expect("a capture");

@@ -249,7 +249,7 @@ fn run(steps: Vec<(usize, u64, Step)>) {
     }
     // A last event, late enough for every displaced block to be given up.
     time_ns += 3 * SECOND;
-    heap.apply(&Event::Oom { process: ProcessId(0), time_ns });
+    heap.apply(&Event::Oom { process: ProcessId(0), time_ns, choice: Box::default() });
     let progress = heap.live();
     for it in heap.processes() {
         let blocks = heap.blocks(it.id).map(|it| Cost::block(it.size_bytes)).sum::<Cost>();

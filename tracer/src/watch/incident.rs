@@ -1,0 +1,410 @@
+//! What is kept of those that died: which ends are incidents, and what is said of them.
+
+use std::cmp::Reverse;
+
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use super::Watched;
+use crate::{
+    capture::{
+        EndRow, EndedRow, FastestRow, GroupRow, IncidentRow, LargestRow, OomRow, ProcessRow, Recording, TriggerRow,
+        VictimRow,
+    },
+    profile::{Profile, Query, Sort},
+    quantity,
+    report::words,
+};
+
+/// Where incidents are kept, unless the user says otherwise.
+pub const STATE_DIR: &str = "/var/lib/alloctrace";
+
+/// How many incidents are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct IncidentsConfig {
+    pub keep: usize,
+    #[serde(deserialize_with = "size")]
+    pub max_size: u64,
+}
+
+/// How much is kept on disk of those that live.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BlackBoxConfig {
+    #[serde(deserialize_with = "size")]
+    pub max_size: u64,
+    /// Of each process.
+    pub sites: usize,
+}
+
+impl Default for IncidentsConfig {
+    /// An incident takes tens of KiB, or some MiB of a process with a hundred thousand sites.
+    fn default() -> Self {
+        Self { keep: 100, max_size: 256 << 20 }
+    }
+}
+
+impl Default for BlackBoxConfig {
+    fn default() -> Self {
+        Self { max_size: 16 << 20, sites: 200 }
+    }
+}
+
+fn size<'de, D: Deserializer<'de>>(text: D) -> Result<u64, D::Error> {
+    quantity::size(&String::deserialize(text)?).map_err(D::Error::custom)
+}
+
+/// What is known beside the recording.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Of what happened, as RFC 3339.
+    pub time: String,
+    /// The victim's, and those above it.
+    pub groups: Vec<GroupRow>,
+    /// All of the machine.
+    pub processes: Vec<LargestRow>,
+    /// All that the kernel has logged lately.
+    pub kernel_log: Option<Vec<String>>,
+}
+
+/// Sites of a victim that are kept.
+const MAX_SITES: usize = 20_000;
+
+/// Sites whose functions are added up.
+const NAMED_SITES: usize = 1000;
+
+/// Processes in each list of an incident.
+const TOP: usize = 10;
+
+/// Signals that end a process which has failed: those whose usual effect is a core dump (signal(7)), but for SIGQUIT, which is
+/// asked for at a keyboard, or by a service's manager. All others are how programs are asked to end, and no incidents; nor is
+/// an exit, whatever its code.
+const CRASHES: [(u32, &str); 9] = [
+    (4, "SIGILL"),
+    (5, "SIGTRAP"),
+    (6, "SIGABRT"),
+    (7, "SIGBUS"),
+    (8, "SIGFPE"),
+    (11, "SIGSEGV"),
+    (24, "SIGXCPU"),
+    (25, "SIGXFSZ"),
+    (31, "SIGSYS"),
+];
+
+const SIGKILL: u32 = 9;
+
+/// The kind of the incident that an end is, and the signal's name; `None` if it is none.
+pub fn ended_badly(ended: &EndedRow) -> Option<(&'static str, Option<&'static str>)> {
+    match (&*ended.how, ended.code) {
+        ("oom-kill", _) => Some(("oom-kill", None)),
+        ("signal", SIGKILL) => Some(("killed", Some("SIGKILL"))),
+        ("signal", code) => CRASHES.iter().find(|it| it.0 == code).map(|it| ("crash", Some(it.1))),
+        _ => None,
+    }
+}
+
+/// When it was chosen by the OOM killer, or ended.
+pub fn happened_s(watched: &Watched, process: u32) -> Option<f64> {
+    let oom = watched.recording.ooms.iter().rfind(|it| it.process == process);
+    let ended = || watched.recording.processes.get(&process)?.ended.as_ref().map(|it| it.t_s);
+    oom.map(|it| it.t_s).or_else(ended)
+}
+
+/// Everything about a process that was killed, or is about to be, as a recording; `None` if nothing is wrong with it.
+pub fn incident(watched: &Watched, process: u32, facts: &Facts) -> Option<Recording> {
+    let row = watched.recording.processes.get(&process)?;
+    let oom = watched.recording.ooms.iter().rfind(|it| it.process == process);
+    let (kind, signal) = match (oom, row.ended.as_ref().map(ended_badly)) {
+        (Some(_), _) => ("oom-kill", None),
+        (None, ended) => ended??,
+    };
+    let mut part = watched.recording.part(|it| it == process, MAX_SITES);
+    let last_s = watched.now_s();
+    let t_s = happened_s(watched, process).unwrap_or(last_s);
+    let lines = facts.kernel_log.as_ref().map(|it| about(row.pid, it));
+    let constraint = oom.and_then(|_| constraint(row.pid, lines.as_deref(), &facts.groups)).unzip();
+    let rss_bytes = oom.and_then(OomRow::rss_bytes).or_else(|| last_rss(watched, process));
+    part.end = Some(EndRow { t_s: last_s, reason: "saved".to_owned() });
+    part.incident = Some(Box::new(IncidentRow {
+        t_s,
+        time: facts.time.clone(),
+        kind: kind.to_owned(),
+        constraint: constraint.0.map(str::to_owned),
+        constraint_by: constraint.1.map(str::to_owned),
+        signal: signal.map(str::to_owned),
+        victim: Some(victim(watched, row, rss_bytes, &part)),
+        trigger: oom.and_then(|it| Some(TriggerRow { pid: it.trigger_pid?, name: it.trigger.clone()? })),
+        groups: facts.groups.clone(),
+        largest: largest(row, rss_bytes, &facts.processes),
+        fastest: fastest(watched),
+        kernel_log: lines,
+    }));
+    Some(part)
+}
+
+/// What a tracer has left that was ended without a word.
+pub fn interrupted(left: Recording, time: String) -> Recording {
+    let mut watched = Watched { recording: left, ..Watched::default() };
+    let (t_s, fastest) = (watched.recording.end_s(), fastest(&watched));
+    let incident =
+        IncidentRow { t_s, time, kind: "interrupted".to_owned(), fastest, ..IncidentRow::default() };
+    watched.recording.incident = Some(Box::new(incident));
+    watched.recording
+}
+
+fn victim(watched: &Watched, row: &ProcessRow, rss_bytes: Option<u64>, part: &Recording) -> VictimRow {
+    let query = Query { overlapping: true, sort: Sort::Bytes, ..Query::default() };
+    let profile = Profile::new(part, &query, NAMED_SITES);
+    let live = profile.processes.first().map(|it| it.live).unwrap_or_default();
+    let has_heap = profile.sites.iter().any(|it| &*it.kind == "heap" && it.live.bytes > 0);
+    let holds = |kind: &str| if has_heap { kind == "heap" } else { kind == "resident" };
+    // Whatever called it.
+    let mut functions: Vec<(i64, String)> = Vec::new();
+    for site in profile.sites.iter().filter(|it| holds(&it.kind)).take(NAMED_SITES) {
+        let Some(name) = words::headline_names(&profile, site).into_iter().next() else { continue };
+        match functions.iter_mut().find(|it| it.1 == name) {
+            Some((bytes, _)) => *bytes += site.live.bytes,
+            None => functions.push((site.live.bytes, name)),
+        }
+    }
+    let most = functions.into_iter().filter(|it| it.0 > 0).max_by_key(|it| it.0);
+    let groups = row.cgroup.as_ref().and_then(|it| watched.recording.cgroups.get(it)?.last());
+    VictimRow {
+        process: row.id,
+        pid: row.pid,
+        name: row.name.clone(),
+        command: row.command.clone(),
+        cgroup: row.cgroup.clone(),
+        limit_bytes: row.limit_bytes.into_iter().chain(groups.and_then(|it| it.1.limit_bytes)).min(),
+        rss_bytes,
+        growth_bytes_per_s: watched.rss_growth(row.id),
+        is_exact: watched.is_exact(row.id),
+        live_bytes: live.bytes,
+        live_blocks: live.blocks,
+        function_bytes: most.as_ref().map_or(0, |it| it.0),
+        function: most.map(|it| it.1),
+        ended: row.ended.as_ref().map(|it| it.how.clone()),
+    }
+}
+
+fn last_rss(watched: &Watched, process: u32) -> Option<u64> {
+    watched.recording.samples.get(&process)?.iter().rev().find_map(|it| it.rss_bytes)
+}
+
+/// The victim may be dead already when others are looked at.
+fn largest(victim: &ProcessRow, rss_bytes: Option<u64>, all: &[LargestRow]) -> Vec<LargestRow> {
+    let mut largest: Vec<LargestRow> = all.iter().filter(|it| it.pid != victim.pid).cloned().collect();
+    largest.extend(rss_bytes.map(|rss_bytes| LargestRow {
+        pid: victim.pid,
+        name: victim.name.clone(),
+        rss_bytes,
+    }));
+    largest.sort_by_key(|it| (Reverse(it.rss_bytes), it.pid));
+    largest.truncate(TOP);
+    largest
+}
+
+fn fastest(watched: &Watched) -> Vec<FastestRow> {
+    let now = watched.recording.times_s.len().saturating_sub(1) as u32;
+    // Those that have ended since the last interval are in it.
+    let is_there = |id: &u32| {
+        watched.recording.samples.get(id).and_then(|it| it.last()).is_some_and(|it| it.interval == now)
+    };
+    let lived = watched.recording.processes.values().filter(|it| is_there(&it.id));
+    let row = |it: &ProcessRow| {
+        let growth_bytes_per_s = watched.rss_growth(it.id).filter(|it| *it > 0.0)?;
+        let rss_bytes = last_rss(watched, it.id);
+        Some(FastestRow { pid: it.pid, name: it.name.clone(), rss_bytes, growth_bytes_per_s })
+    };
+    let mut fastest: Vec<FastestRow> = lived.filter_map(row).collect();
+    fastest.sort_by(|a, b| b.growth_bytes_per_s.total_cmp(&a.growth_bytes_per_s));
+    fastest.truncate(TOP);
+    fastest
+}
+
+/// What the kernel writes when it kills stands between these lines, with a table of all processes.
+const OOM_BEGINS: &str = " invoked oom-killer: ";
+const OOM_VICTIM: &str = "oom-kill:constraint=";
+
+/// Of the report on memory that comes with it: the group's usage and limit.
+const OOM_USAGE: [&str; 3] = ["memory: usage ", "swap: usage ", "Memory cgroup stats for "];
+
+/// Lines about one process: of its last OOM kill, or those that name it as `name[pid]`.
+fn about(pid: u32, log: &[String]) -> Vec<String> {
+    let kill = format!(",pid={pid},");
+    let Some(at) = log.iter().rposition(|it| it.starts_with(OOM_VICTIM) && it.contains(&kill)) else {
+        let name = format!("[{pid}]");
+        let is_named = |it: &&String| it.contains(&name) && !it.starts_with('[');
+        let mut lines: Vec<String> = log.iter().rev().filter(is_named).take(TOP).cloned().collect();
+        lines.reverse();
+        return lines;
+    };
+    let begin = log[..at].iter().rposition(|it| it.contains(OOM_BEGINS)).unwrap_or(at);
+    let is_usage = |it: &&String| OOM_USAGE.iter().any(|usage| it.starts_with(usage));
+    let killed = [format!("Killed process {pid} "), format!("reaped process {pid} ")];
+    let is_end = |it: &&String| killed.iter().any(|killed| it.contains(killed));
+    let before = log[begin..at].iter().take(1).chain(log[begin..at].iter().skip(1).filter(is_usage));
+    before.chain([&log[at]]).chain(log[at..].iter().filter(is_end)).cloned().collect()
+}
+
+/// Who had no memory left, and how that is known.
+fn constraint(
+    pid: u32,
+    lines: Option<&[String]>,
+    groups: &[GroupRow],
+) -> Option<(&'static str, &'static str)> {
+    const GROUP: &str = "memory-cgroup";
+    const MACHINE: &str = "machine";
+    let kill = format!(",pid={pid},");
+    let said = lines.into_iter().flatten().find_map(|it| {
+        let rest = it.strip_prefix(OOM_VICTIM)?;
+        rest.contains(&kill).then_some(if rest.starts_with("CONSTRAINT_MEMCG") { GROUP } else { MACHINE })
+    });
+    if let Some(said) = said {
+        return Some((said, "kernel-log"));
+    }
+    let mut unknown = groups.is_empty();
+    for group in groups {
+        let Some(limit_bytes) = group.limit_bytes else { continue };
+        match group.peak_bytes.max(group.memory_bytes) {
+            // It is charged by the page, and in advance.
+            Some(bytes) if bytes >= limit_bytes / 100 * 99 => return Some((GROUP, "usage")),
+            _ => unknown |= group.peak_bytes.is_none(),
+        }
+    }
+    (!unknown).then_some((MACHINE, "usage"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{capture::Row, profile::sample_recording};
+
+    fn watched(rows: Vec<Row>) -> Watched {
+        let mut watched = Watched { recording: sample_recording(), ..Watched::default() };
+        watched.add(rows);
+        watched
+    }
+
+    fn chosen() -> Watched {
+        let oom = OomRow {
+            t_s: 4.0,
+            process: 1,
+            trigger_pid: Some(9),
+            trigger: Some("cc1plus".to_owned()),
+            anon_bytes: Some(5000),
+            file_bytes: Some(500),
+            shmem_bytes: Some(0),
+            ..OomRow::default()
+        };
+        watched(vec![Row::Oom(oom)])
+    }
+
+    fn ended(how: &str, code: u32) -> Watched {
+        let mut watched = watched(Vec::new());
+        let row = watched.recording.processes.get_mut(&1).unwrap();
+        row.ended = Some(EndedRow { t_s: 4.0, how: how.to_owned(), code });
+        watched
+    }
+
+    /// What the kernel wrote about process 7, among others.
+    fn log() -> Vec<String> {
+        let log = "\
+app invoked oom-killer: gfp_mask=0x0, order=0, oom_score_adj=0
+oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),task_memcg=/,task=app,pid=7,uid=0
+Out of memory: Killed process 7 (app) total-vm:1kB
+app[7]: segfault at 0 ip 0
+cc1plus invoked oom-killer: gfp_mask=0xcc0, order=0, oom_score_adj=0
+CPU: 0 PID: 9 Comm: cc1plus
+memory: usage 65536kB, limit 65536kB, failcnt 94
+Memory cgroup stats for /app:
+[      9]     0     9   100   100  1 0 0 cc1plus
+[      7]     0     7   100   100  1 0 0 app
+oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),oom_memcg=/app,task=app,pid=7,uid=0
+Memory cgroup out of memory: Killed process 7 (app) total-vm:1kB
+Memory cgroup out of memory: Killed process 77 (app) total-vm:1kB
+oom_reaper: reaped process 7 (app), now anon-rss:0kB";
+        log.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn which_ends_are_incidents() {
+        let check = |how: &str, code, expected: Option<(&str, Option<&str>)>| {
+            let ended = EndedRow { t_s: 0.0, how: how.to_owned(), code };
+            assert_eq!(ended_badly(&ended), expected, "{how} {code}");
+        };
+        check("oom-kill", 9, Some(("oom-kill", None)));
+        check("signal", 9, Some(("killed", Some("SIGKILL"))));
+        check("signal", 11, Some(("crash", Some("SIGSEGV"))));
+        check("signal", 6, Some(("crash", Some("SIGABRT"))));
+        // HUP, INT, QUIT, PIPE, ALRM, TERM, RTMIN.
+        [1, 2, 3, 13, 14, 15, 34].iter().for_each(|code| check("signal", *code, None));
+        check("exit", 1, None);
+        check("exec", 0, None);
+        check("unseen", 0, None);
+    }
+
+    #[test]
+    fn the_victim_and_who_held_most() {
+        let processes = vec![
+            LargestRow { pid: 3, name: "small".to_owned(), rss_bytes: 10 },
+            LargestRow { pid: 7, name: "app".to_owned(), rss_bytes: 20 },
+            LargestRow { pid: 4, name: "large".to_owned(), rss_bytes: 9000 },
+        ];
+        let facts = Facts { processes, kernel_log: Some(log()), ..Facts::default() };
+        let part = incident(&chosen(), 1, &facts).unwrap();
+        let row = part.incident.unwrap();
+        assert_eq!((&*row.kind, row.signal, row.t_s), ("oom-kill", None, 4.0));
+        assert_eq!(row.constraint.as_deref(), Some("memory-cgroup"));
+        assert_eq!(row.constraint_by.as_deref(), Some("kernel-log"));
+        assert_eq!(row.trigger, Some(TriggerRow { pid: 9, name: "cc1plus".to_owned() }));
+        let victim = row.victim.unwrap();
+        assert_eq!((victim.pid, victim.rss_bytes, victim.live_bytes), (7, Some(5500), 1400));
+        assert_eq!((victim.function.as_deref(), victim.function_bytes), (Some("cache"), 1000));
+        let largest: Vec<(u32, u64)> = row.largest.iter().map(|it| (it.pid, it.rss_bytes)).collect();
+        assert_eq!(largest, [(4, 9000), (7, 5500), (3, 10)]);
+        assert_eq!(part.sites.len(), 2);
+    }
+
+    #[test]
+    fn a_crash_is_named_and_an_ordinary_end_is_nothing() {
+        let facts = Facts { kernel_log: Some(log()), ..Facts::default() };
+        let row = *incident(&ended("signal", 11), 1, &facts).unwrap().incident.unwrap();
+        assert_eq!((&*row.kind, row.signal.as_deref()), ("crash", Some("SIGSEGV")));
+        assert_eq!((row.constraint, row.trigger), (None, None));
+        assert_eq!(row.victim.unwrap().ended.as_deref(), Some("signal"));
+        assert_eq!(incident(&ended("signal", 15), 1, &facts), None);
+        assert_eq!(incident(&watched(Vec::new()), 1, &facts), None, "it lives");
+    }
+
+    #[test]
+    fn of_the_log_the_lines_about_the_last_kill() {
+        let mut expected = log().split_off(4);
+        for other in ["CPU", "[      9]", "[      7]", "Memory cgroup out of memory: Killed process 77"] {
+            expected.retain(|it| !it.starts_with(other));
+        }
+        assert_eq!(about(7, &log()), expected);
+        assert_eq!(about(7, &log()[3..4]), ["app[7]: segfault at 0 ip 0"]);
+        assert_eq!(about(8, &log()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn without_a_log_the_groups_tell() {
+        let check = |limit_bytes, peak_bytes, memory_bytes, expected: Option<&str>| {
+            let group = GroupRow { memory_bytes, limit_bytes, peak_bytes, ..GroupRow::default() };
+            assert_eq!(constraint(7, None, &[group]).map(|it| it.0), expected);
+        };
+        check(Some(1000), Some(1000), Some(10), Some("memory-cgroup"));
+        check(Some(1000), None, Some(995), Some("memory-cgroup"));
+        check(Some(1000), Some(600), Some(10), Some("machine"));
+        check(Some(1000), None, Some(10), None);
+        check(None, None, Some(10), Some("machine"));
+        assert_eq!(constraint(7, None, &[]), None);
+    }
+
+    #[test]
+    fn what_a_tracer_left_is_an_incident() {
+        let row = *interrupted(sample_recording(), "then".to_owned()).incident.unwrap();
+        assert_eq!((&*row.kind, row.t_s, row.victim), ("interrupted", 4.0, None));
+    }
+}
