@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    CgroupSample, CohortRow, EndRow, FrameRow, Header, IncidentRow, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow,
-    Row, SiteRow, StackRow, TierRow,
+    CgroupSample, CohortRow, EndRow, FrameRow, Header, IncidentRow, IntervalRow, MarkRow, ModuleRow, OomRow,
+    ProcessRow, Row, SiteRow, StackRow, TierRow,
 };
 use crate::cost::Cost;
 

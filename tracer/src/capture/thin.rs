@@ -196,7 +196,11 @@ mod tests {
         let ages = |from_s: f64, to_s: f64| {
             ladder.times_s.iter().filter(|it| (from_s..to_s).contains(&(now_s - **it))).count()
         };
-        assert_eq!((ages(0.0, 60.0), ages(60.0, 3600.0), ages(3600.0, 86_400.0)), (3, 59, 23), "with the finer ones before them 60 and 24");
+        assert_eq!(
+            (ages(0.0, 60.0), ages(60.0, 3600.0), ages(3600.0, 86_400.0)),
+            (3, 59, 23),
+            "with the finer ones before them 60 and 24"
+        );
         assert_eq!((ages(86_400.0, f64::MAX), ladder.times_s[0]), (1, 0.0));
         let again = ladder.clone();
         ladder.thin_by_age();

@@ -42,7 +42,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         .with_context(|| format!("list the incidents in {}", directory.display()))?;
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
-        let all = kept.iter().map(row).collect::<serde_json::Result<Vec<Value>>>().map_err(io::Error::from)?;
+        let all =
+            kept.iter().map(row).collect::<serde_json::Result<Vec<Value>>>().map_err(io::Error::from)?;
         serde_json::to_writer(&mut out, &all).map_err(io::Error::from)?;
         writeln!(out)?;
     } else if kept.is_empty() {
@@ -91,7 +92,9 @@ fn cells(Kept { path, incident }: &Kept) -> [String; 6] {
         words::incident_kind(incident),
         victim.map_or_else(String::new, |it| format!("{} ({})", printable(&it.name), it.pid)),
         victim.map_or_else(String::new, |it| units::bytes(it.live_bytes)),
-        victim.and_then(|it| it.function.as_deref()).map_or_else(String::new, |it| shorten(it, FUNCTION_CHARS)),
+        victim
+            .and_then(|it| it.function.as_deref())
+            .map_or_else(String::new, |it| shorten(it, FUNCTION_CHARS)),
         printable(&file).into_owned(),
     ]
 }

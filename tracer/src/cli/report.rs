@@ -18,6 +18,7 @@ use crate::{
     profile::{By, Profile, Query, Sort, trust::Grade},
     report::{self, Format, Options, words},
     symbol::LineTable,
+    watch::STATE_DIR,
 };
 
 /// Read a capture and say who holds the memory.
@@ -29,7 +30,7 @@ use crate::{
     alloctrace report app.jsonl.zst --format pprof -o app.pb.gz\n  \
     alloctrace report app.jsonl.zst --format html -o app.html")]
 pub(super) struct Args {
-    /// The capture that `record` wrote.
+    /// The capture that `record` wrote, or an incident that `watch` has kept: its name will do.
     capture: PathBuf,
     /// How to write the report.
     #[arg(long, value_enum, default_value_t = FormatName::Text)]
@@ -188,9 +189,17 @@ impl Args {
     }
 }
 
+/// A name that is not here may be one of an incident.
+fn find(capture: &Path) -> PathBuf {
+    let kept = Path::new(STATE_DIR).join(capture);
+    let is_name = capture.file_name() == Some(capture.as_os_str());
+    if is_name && !capture.exists() && kept.exists() { kept } else { capture.to_owned() }
+}
+
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let capture = find(&args.capture);
     let mut options = Options {
-        path: args.capture.display().to_string(),
+        path: capture.display().to_string(),
         top: args.top,
         color: args.output.is_none() && color::on_stdout(),
         ..Options::default()
@@ -202,7 +211,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
             "this format is binary and standard output is a terminal: add -o report.{extension}, or a pipe"
         )));
     }
-    let span = Span::of(&args.capture, args.at.as_ref(), args.from.as_ref(), args.to.as_ref())?;
+    let span = Span::of(&capture, args.at.as_ref(), args.from.as_ref(), args.to.as_ref())?;
     let mut query = args.query(&span);
     let mut until_s = span.at_s;
     if args.format() == Format::Html {
@@ -210,7 +219,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         (options.from_s, options.to_s) = (query.from_s.take(), query.to_s.take());
         until_s = until_s.filter(|_| args.at.is_some());
     }
-    let recording = read(&args.capture, until_s)?;
+    let recording = read(&capture, until_s)?;
     let profile = profile(&recording, &query, args.format().shown_sites(&options));
     let is_known = |pid: &&u32| recording.processes.values().any(|it| it.pid == **pid);
     if let Some(pid) = args.pid.iter().find(|it| !is_known(it)) {
@@ -222,7 +231,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
         // The lines have no place for it.
         eprintln!("alloctrace: {sampled}");
     }
-    output::fill(args.output.as_deref(), &[&args.capture], |out| {
+    output::fill(args.output.as_deref(), &[&capture], |out| {
         report::write(args.format(), &recording, &profile, &options, out)
     })?;
     Ok(ExitCode::SUCCESS)

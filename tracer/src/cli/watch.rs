@@ -78,7 +78,8 @@ async fn keep_watch(args: &Args) -> Result<(), Failure> {
         pools: prepared.settings.pools.names(),
         sample_bytes: prepared.settings.sample_bytes(),
     };
-    let (guard, Ends { sink, requests }) = Guard::start(about.header(), config, black_box).context("keep watch")?;
+    let (guard, Ends { sink, requests }) =
+        Guard::start(about.header(), config, black_box).context("keep watch")?;
     let recorder = Recorder::start(sink, &about, "keep watch".to_owned())?;
     let run = Run::new(kernel, recorder, prepared.launched, args.tracing.max_overhead);
     eprintln!("alloctrace: ready");

@@ -242,7 +242,9 @@ mod tests {
             oom_score_adj: -1000_i64 as u64,
             ..Oom::default()
         };
-        let Some(Decoded::Event(Event::Oom { choice, .. })) = decode(all.as_bytes()) else { panic!("an event") };
+        let Some(Decoded::Event(Event::Oom { choice, .. })) = decode(all.as_bytes()) else {
+            panic!("an event")
+        };
         let expected = Choice {
             trigger: Some((5, "app".into())),
             anon_bytes: Some(2048),

@@ -120,7 +120,8 @@ impl BlackBox {
         self.write_incidents(watched);
         let age = self.rewritten.elapsed();
         let is_full = || {
-            let bytes = self.rolling.as_ref().and_then(|it| it.writer.out().metadata().ok()).map(|it| it.len());
+            let bytes =
+                self.rolling.as_ref().and_then(|it| it.writer.out().metadata().ok()).map(|it| it.len());
             bytes.is_some_and(|it| it > self.config.black_box.max_size)
         };
         if age >= REWRITE || age >= LEAST_REWRITE && is_full() {

@@ -46,11 +46,7 @@ pub struct Asker(SyncSender<Message>);
 impl Guard {
     /// # Errors
     /// If no thread can be made.
-    pub fn start(
-        header: Header,
-        config: Config,
-        black_box: BlackBox,
-    ) -> io::Result<(Self, Ends<impl Sink>)> {
+    pub fn start(header: Header, config: Config, black_box: BlackBox) -> io::Result<(Self, Ends<impl Sink>)> {
         let (sink, messages, inbox) = row_channel::<Message>();
         let (requests_out, requests) = unbounded_channel();
         let mut watched = Watched::default();

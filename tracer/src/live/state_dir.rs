@@ -177,7 +177,8 @@ mod tests {
     fn the_oldest_of_those_that_died_most_often_go() {
         let check = |names: &[&str], keep, max_size, expected: &[&str]| {
             let all = names.iter().map(|it| (format!("incident.{it}.jsonl.zst"), 10)).collect();
-            let expected: Vec<String> = expected.iter().map(|it| format!("incident.{it}.jsonl.zst")).collect();
+            let expected: Vec<String> =
+                expected.iter().map(|it| format!("incident.{it}.jsonl.zst")).collect();
             assert_eq!(beyond(all, &IncidentsConfig { keep, max_size }), expected);
         };
         let loops = ["once.7.20260101T000000Z", "loop.8.20260102T000000Z", "loop.9.20260103T000000Z"];

@@ -35,7 +35,7 @@ pub use self::{
 };
 use self::{group::Grouping, trust::Grade, window::Window};
 use crate::{
-    capture::{Header, MarkRow, Recording, SiteHistory, TierRow},
+    capture::{Header, IncidentRow, MarkRow, Recording, SiteHistory, TierRow},
     cost::Cost,
     event::Loss,
     symbol::Places,
@@ -75,6 +75,8 @@ pub struct Profile {
     pub other_sites: usize,
     /// In the window.
     pub timeline: Vec<Moment>,
+    /// Why the recording was kept, if it was because something happened.
+    pub incident: Option<Box<IncidentRow>>,
     /// All, in order; a mark is called by its number from 1 on.
     pub marks: Vec<MarkRow>,
     /// By [`Loss::name`]; those that did not happen are not here. Totals at `at_s`.
@@ -148,6 +150,7 @@ impl Profile {
             suspects: Vec::new(),
             other_sites: 0,
             timeline: Vec::new(),
+            incident: recording.incident.clone(),
             marks: recording.marks.clone(),
             losses: recording.losses.clone(),
             grade: Grade::F,

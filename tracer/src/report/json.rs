@@ -19,6 +19,9 @@ use crate::{
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{{\n\"schema\":\"alloctrace.report/1\",")?;
     member("capture", &capture(profile, Some(&options.path)), out)?;
+    if let Some(incident) = &profile.incident {
+        member("incident", incident, out)?;
+    }
     member("by", &profile.by.name(), out)?;
     member("window", &json!({ "from_s": profile.from_s, "to_s": profile.to_s, "at_s": profile.at_s }), out)?;
     let whole = Whole::of(profile);

@@ -7,6 +7,7 @@ mod firefox;
 mod flamegraph;
 mod folded;
 mod html;
+mod incident;
 mod json;
 mod level;
 pub mod memleak;

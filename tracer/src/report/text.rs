@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use super::{
     Options,
     escape::printable,
+    incident,
     paper::{Look, Paper},
     units, words,
 };
@@ -35,6 +36,18 @@ const MAX_MARKS: usize = 10;
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
     let out = &mut Paper::new(out, options.color);
     header(profile, options, out)?;
+    if let Some(incident) = &profile.incident {
+        let lines = incident::lines(incident);
+        for (at, (word, text)) in lines.iter().enumerate() {
+            write!(out, "{word:8} ")?;
+            if at == 0 {
+                out.put(Look::Alarm, text)?
+            } else {
+                write!(out, "{text}")?
+            }
+            writeln!(out)?;
+        }
+    }
     let is_one = profile.processes.len() < 2;
     if is_one {
         processes::one(profile, out)?;

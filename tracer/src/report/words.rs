@@ -87,10 +87,28 @@ pub fn share(share: f64) -> String {
 
 /// What happened, in a word or two.
 pub fn incident_kind(incident: &IncidentRow) -> String {
-    let detail = incident.signal.as_ref().filter(|_| incident.kind == "crash").or(incident.constraint.as_ref());
+    let detail =
+        incident.signal.as_ref().filter(|_| incident.kind == "crash").or(incident.constraint.as_ref());
     match detail {
         Some(detail) => format!("{} ({})", printable(&incident.kind), printable(detail)),
         None => printable(&incident.kind).into_owned(),
+    }
+}
+
+/// The same at length.
+pub fn incident(incident: &IncidentRow) -> String {
+    match (&*incident.kind, incident.constraint.as_deref(), incident.signal.as_deref()) {
+        ("oom-kill", Some("memory-cgroup"), _) => {
+            "KILLED BY THE OOM KILLER: its control group was at its limit".to_owned()
+        }
+        ("oom-kill", Some("machine"), _) => {
+            "KILLED BY THE OOM KILLER: the machine had no memory left".to_owned()
+        }
+        ("oom-kill", ..) => "KILLED BY THE OOM KILLER".to_owned(),
+        ("killed", ..) => "KILLED by SIGKILL, which the OOM killer did not send".to_owned(),
+        ("crash", _, Some(signal)) => format!("CRASHED: {}", printable(signal)),
+        ("interrupted", ..) => "the tracer itself was ended without a word: this is what it knew".to_owned(),
+        (kind, ..) => printable(kind).into_owned(),
     }
 }
 

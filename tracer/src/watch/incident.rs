@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use super::Watched;
 use crate::{
     capture::{
-        EndRow, EndedRow, FastestRow, GroupRow, IncidentRow, LargestRow, OomRow, ProcessRow, Recording, TriggerRow,
-        VictimRow,
+        EndRow, EndedRow, FastestRow, GroupRow, IncidentRow, LargestRow, OomRow, ProcessRow, Recording,
+        TriggerRow, VictimRow,
     },
     profile::{Profile, Query, Sort},
     quantity,

@@ -7,6 +7,8 @@ mod watched;
 
 pub use self::{
     config::{Config, ConfigError},
-    incident::{BlackBoxConfig, Facts, IncidentsConfig, STATE_DIR, ended_badly, happened_s, incident, interrupted},
+    incident::{
+        BlackBoxConfig, Facts, IncidentsConfig, STATE_DIR, ended_badly, happened_s, incident, interrupted,
+    },
     watched::{Group, Standing, Watched},
 };

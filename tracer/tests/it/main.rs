@@ -5,6 +5,7 @@
 
 mod agreement;
 mod allocators;
+mod black_box;
 mod bounded;
 mod browser;
 mod budget;

@@ -16,14 +16,12 @@
 // Read by the test, after our end.
 static volatile uint64_t *books;
 
-__attribute__((noinline)) static void leak_a_page(void) {
-    static volatile char *last;
+__attribute__((noinline)) static void leak_a_block(void) {
     char *block = malloc(BLOCK_BYTES);
     if (!block) abort();
     books[0] += BLOCK_BYTES;
     memset(block, 1, BLOCK_BYTES);
-    last = block;
-    (void)last;
+    __asm__ volatile("" : : "r"(block) : "memory");
 }
 
 // Comes and goes.
@@ -36,8 +34,9 @@ __attribute__((noinline)) static void use_and_free(void) {
 }
 
 __attribute__((noinline)) static void crash(void) {
-    __asm__ volatile("" : : : "memory");
-    *(volatile int *)8 = 1;
+    volatile int *nowhere = (volatile int *)8;
+    __asm__ volatile("" : "+r"(nowhere));
+    *nowhere = 1;
 }
 
 int main(int argc, char **argv) {
@@ -53,7 +52,7 @@ int main(int argc, char **argv) {
     // Some hundred megabytes a second would be killed before anybody looks.
     int is_endless = !strcmp(argv[2], "leak");
     for (int i = 0; is_endless || i < (8 << 20) / BLOCK_BYTES; i++) {
-        leak_a_page();
+        leak_a_block();
         use_and_free();
         if (i % 16 == 0) usleep(2000);
     }

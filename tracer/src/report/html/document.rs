@@ -23,7 +23,7 @@ use crate::{
     capture::Recording,
     event::Loss,
     profile::{Frame, Group, Process, Profile, Range, Site, Verdict, command},
-    report::{Options, units, words},
+    report::{Options, incident, units, words},
 };
 
 /// `S`: the columns of the sites.
@@ -98,6 +98,7 @@ pub(super) fn json(recording: &Recording, profile: &Profile, options: &Options) 
             "interval_s": header.interval_s,
             "complete": profile.complete,
         },
+        "incident": recording.incident.as_ref().map(|it| incident::lines(it)),
         "window": { "from_s": options.from_s.unwrap_or(profile.from_s), "to_s": options.to_s.unwrap_or(profile.to_s) },
         "processes": profile.processes.iter().map(process).collect::<Vec<_>>(),
         "by": profile.by.name(),

@@ -83,6 +83,15 @@ function lead(model) {
   return element("section", { class: "lead", "aria-label": "Summary" }, element("div", {}, headline(model), cut), badge);
 }
 
+/** What happened, in a recording that was kept because of it: line by line a word, and what is to be said of it. */
+function incidentOf({ incident }) {
+  if (!incident) return [];
+  const [[, happened], ...rest] = incident;
+  const lines = rest.flatMap(([word, text], at) => [element("dt", {}, at > 0 && rest[at - 1][0] === word ? "" : word), element("dd", {}, text)]);
+  const head = element("p", { class: "bad" }, element("b", {}, happened));
+  return [element("section", { class: "incident", "aria-label": "Incident" }, head, element("dl", {}, ...lines))];
+}
+
 function facts(model) {
   const { trust, left_out_sites: leftOut } = model.data;
   const losses = lossesOf(trust);

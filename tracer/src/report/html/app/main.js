@@ -10,7 +10,7 @@ const REPORT = {
   Detail,
   treeColumns,
   siteColumns,
-  summary: (model, actions) => [headerOf(model, actions), lead(model), facts(model)],
+  summary: (model, actions) => [headerOf(model, actions), ...incidentOf(model.data), lead(model), facts(model)],
   firstSite: (model) => suspects(model)[0]?.site ?? -1,
   help: {
     escape: "back to the whole recording, without search and zoom",
