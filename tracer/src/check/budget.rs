@@ -112,7 +112,8 @@ impl Per {
         Self::ALL.iter().find(|it| it.0 == self).map_or("", |it| it.1)
     }
 
-    fn show(self, bytes_per_s: f64) -> String {
+    /// A rate in this unit, for people.
+    pub fn show(self, bytes_per_s: f64) -> String {
         let bytes = units::bytes((bytes_per_s * self.seconds()).round() as i64);
         format!("{bytes}/{}", self.name())
     }

@@ -5,6 +5,7 @@ use std::{
     io,
     sync::mpsc::{Receiver, SyncSender},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use tokio::sync::{
@@ -12,11 +13,11 @@ use tokio::sync::{
     oneshot,
 };
 
-use super::{BlackBox, Ends, Request, Sink, sink::row_channel};
+use super::{BlackBox, Ends, Request, Sink, delivery::Delivery, sink::row_channel};
 use crate::{
     capture::{Header, Row},
     serve::{self, Page, Question},
-    watch::{Config, Watched},
+    watch::{Alert, Alerting, Alerts, Config, Watched},
 };
 
 /// What comes to the thread.
@@ -51,9 +52,13 @@ impl Guard {
         let (requests_out, requests) = unbounded_channel();
         let mut watched = Watched::default();
         watched.add([Row::Header(header)]);
-        let mut work = Work { watched, config, requests: requests_out, black_box };
-        let thread =
-            thread::Builder::new().name("guard".to_owned()).spawn(move || work.keep_watch(&inbox))?;
+        let alerts = Alerts::new(config.budget.clone(), &config.alerts);
+        let delivery = Delivery::new(config.alerts.clone());
+        let mut work = Work { watched, config, requests: requests_out, black_box, alerts, delivery };
+        let thread = thread::Builder::new().name("guard".to_owned()).spawn(move || {
+            work.keep_watch(&inbox);
+            work.delivery.leave(LAST_WORDS);
+        })?;
         Ok((Self { thread, messages }, Ends { sink, requests }))
     }
 
@@ -91,7 +96,12 @@ struct Work {
     /// To the run.
     requests: UnboundedSender<Request>,
     black_box: BlackBox,
+    alerts: Alerts,
+    delivery: Delivery,
 }
+
+/// What alerts that wait are given when all is over.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 impl Work {
     fn keep_watch(&mut self, inbox: &Receiver<Message>) {
@@ -101,10 +111,7 @@ impl Work {
                 Message::Ask(question, answer) => {
                     let _ = answer.send(serve::answer(&question, &self.watched));
                 }
-                Message::Configure(config) => {
-                    self.black_box.configure(&config);
-                    self.config = *config;
-                }
+                Message::Configure(config) => self.configure(*config),
                 Message::Leave => return self.black_box.close(),
             }
         }
@@ -124,5 +131,21 @@ impl Work {
     /// Once an interval, when everything that happened in it is known.
     fn judge(&mut self) {
         let _ = (&self.config, &self.requests);
+        let alerts = self.alerts.judge(&self.watched);
+        self.tell(alerts);
+    }
+
+    fn configure(&mut self, config: Config) {
+        self.black_box.configure(&config);
+        self.delivery.configure(config.alerts.clone());
+        let over = self.alerts.configure(&self.watched, config.budget.clone(), &config.alerts);
+        self.tell(over);
+        self.config = config;
+    }
+
+    fn tell(&mut self, alerts: Vec<Alert>) {
+        alerts.into_iter().for_each(|it| self.delivery.tell(it));
+        let (firing, failures) = (self.alerts.firing(), self.delivery.failures());
+        self.watched.alerting = Alerting { firing, failures };
     }
 }

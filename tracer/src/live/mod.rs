@@ -4,6 +4,7 @@
 mod account;
 mod black_box;
 mod budget;
+mod delivery;
 mod expense;
 mod forecast;
 mod governor;

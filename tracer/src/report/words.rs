@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{escape::printable, units};
 use crate::{
-    capture::IncidentRow,
+    capture::{EndedRow, IncidentRow},
     event::Loss,
     profile::{Account, Frame, Outlook, Process, Profile, Range, Site},
 };
@@ -114,14 +114,18 @@ pub fn incident(incident: &IncidentRow) -> String {
 
 /// How a process ended, if it has.
 pub fn ended(process: &Process) -> Option<String> {
-    let ended = process.row.ended.as_ref()?;
-    Some(match &*ended.how {
+    process.row.ended.as_ref().map(end)
+}
+
+/// How a process ended.
+pub fn end(ended: &EndedRow) -> String {
+    match &*ended.how {
         "exit" => format!("exited with code {}", ended.code),
         "oom-kill" => "KILLED BY THE OOM KILLER".to_owned(),
         "exec" => "became another program, which is not traced".to_owned(),
         "unseen" => "gone; how it ended was lost".to_owned(),
         _ => format!("killed by signal {}", ended.code),
-    })
+    }
 }
 
 /// What a process looks like.
@@ -162,14 +166,21 @@ const HEADLINE_CHARS: usize = 60;
 
 /// A stack in one line: `push < on_event < serve`, from the first function that belongs to the program.
 pub fn headline(profile: &Profile, site: &Site) -> String {
-    let names = headline_names(profile, site);
+    headline_of(profile.stack(site))
+}
+
+/// The same of frames, innermost first.
+pub fn headline_of<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> String {
+    let names = headline_names(frames);
     if names.is_empty() { "(no stack)".to_owned() } else { names.join(" < ") }
 }
 
 /// The functions of a headline.
-pub fn headline_names(profile: &Profile, site: &Site) -> Vec<String> {
-    let own: Vec<&Frame> = profile.stack(site).filter(|it| !it.is_plumbing() && !it.is_library()).collect();
-    let frames = if own.is_empty() { profile.stack(site).collect() } else { own };
+pub fn headline_names<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Vec<String> {
+    let frames: Vec<&Frame> = frames.into_iter().collect();
+    let own: Vec<&Frame> =
+        frames.iter().copied().filter(|it| !it.is_plumbing() && !it.is_library()).collect();
+    let frames = if own.is_empty() { frames } else { own };
     let mut names: Vec<String> =
         frames.iter().map(|it| shorten(&printable(&it.label()), HEADLINE_CHARS)).collect();
     // Recursion, and copies of a function that were inlined into it, are said once.

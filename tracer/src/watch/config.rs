@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{BlackBoxConfig, IncidentsConfig};
+use super::{BlackBoxConfig, Budget, IncidentsConfig, Outlets};
 
 /// What the file says. What it does not say is as usual.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -14,6 +14,10 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     pub incidents: IncidentsConfig,
     pub black_box: BlackBoxConfig,
+    /// What processes may take.
+    pub budget: Vec<Budget>,
+    /// Whom alerts are told to.
+    pub alerts: Outlets,
 }
 
 /// The file is not as it should be; says where.

@@ -161,7 +161,7 @@ fn victim(watched: &Watched, row: &ProcessRow, rss_bytes: Option<u64>, part: &Re
     // Whatever called it.
     let mut functions: Vec<(i64, String)> = Vec::new();
     for site in profile.sites.iter().filter(|it| holds(&it.kind)).take(NAMED_SITES) {
-        let Some(name) = words::headline_names(&profile, site).into_iter().next() else { continue };
+        let Some(name) = words::headline_names(profile.stack(site)).into_iter().next() else { continue };
         match functions.iter_mut().find(|it| it.1 == name) {
             Some((bytes, _)) => *bytes += site.live.bytes,
             None => functions.push((site.live.bytes, name)),

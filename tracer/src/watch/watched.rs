@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Alerting;
 use crate::{
     capture::{ProcessRow, Recording, Row},
     cost::Cost,
@@ -17,6 +18,8 @@ pub struct Watched {
     pub recording: Recording,
     /// Those that were written, by kind.
     pub incidents: BTreeMap<String, u64>,
+    /// What is alarming at the moment.
+    pub alerting: Alerting,
 }
 
 /// A process that lives.
