@@ -211,3 +211,6 @@ impl Lane {
         Ok(Self { alerts, ended })
     }
 }
+
+#[cfg(test)]
+mod tests;

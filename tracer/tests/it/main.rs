@@ -4,6 +4,7 @@
 //! A workload keeps its own books and tells them; the tests compare. Nothing here knows a figure by heart.
 
 mod agreement;
+mod alerts;
 mod allocators;
 mod black_box;
 mod bounded;
