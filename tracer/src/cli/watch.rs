@@ -102,7 +102,7 @@ async fn keep_watch(args: &Args) -> Result<(), Failure> {
                         eprintln!("alloctrace: the configuration has been read again");
                     }
                     // What held goes on to hold.
-                    Err(failure) => eprintln!("alloctrace: {failure}; the old configuration goes on to hold"),
+                    Err(failure) => eprintln!("alloctrace: the old configuration goes on to hold: {failure}"),
                 },
             }
         }

@@ -111,6 +111,28 @@ pub(super) fn gather(watched: &Watched, wanted: &[Wanted]) -> Vec<Evidence> {
     wanted.iter().map(answer).collect()
 }
 
+/// Sites whose bytes may be added up.
+#[derive(Clone, Copy)]
+enum Kind {
+    Blocks,
+    /// Where allocators are followed from the beginning, mappings are the program's own.
+    BlocksAndMappings,
+    Pages,
+    /// An allocator's too.
+    Mappings,
+}
+
+impl Kind {
+    fn is_of(self, site: &Site) -> bool {
+        match self {
+            Self::Blocks => &*site.kind == "heap",
+            Self::BlocksAndMappings => !site.is_resident(),
+            Self::Pages => site.is_resident(),
+            Self::Mappings => &*site.kind == "mmap",
+        }
+    }
+}
+
 impl Wanted {
     fn evidence(&self, recording: &Recording, profile: Option<&Profile>) -> Evidence {
         let all = profile.map_or(&[][..], |it| &it.sites);
@@ -119,13 +141,17 @@ impl Wanted {
             let bytes = if self.by_growth { it.change.bytes } else { live(recording, it).bytes };
             bytes.max(0)
         };
-        let sum = |is_resident| own().filter(|it| it.is_resident() == is_resident).map(weight).sum::<i64>();
+        let sum = |kind: Kind| own().filter(|it| kind.is_of(it)).map(weight).sum::<i64>();
+        let is_exact = ["", "exact"].contains(&&*recording.header.tier);
+        let blocks = if is_exact { Kind::BlocksAndMappings } else { Kind::Blocks };
         // Blocks say more than pages, unless they have been looked at for a short time only.
-        let (blocks, pages) = (sum(false), sum(true));
-        let by_pages = pages > 2 * blocks;
-        let all_bytes = if by_pages { pages } else { blocks };
-        let mut sites: Vec<&Site> =
-            own().filter(|it| it.is_resident() == by_pages && weight(it) > 0).collect();
+        let kind = match (sum(blocks), sum(Kind::Pages)) {
+            (0, 0) => Kind::Mappings,
+            (blocks_bytes, pages_bytes) if pages_bytes > 2 * blocks_bytes => Kind::Pages,
+            _ => blocks,
+        };
+        let all_bytes = sum(kind);
+        let mut sites: Vec<&Site> = own().filter(|it| kind.is_of(it) && weight(it) > 0).collect();
         if self.by_growth {
             let rate = |it: &Site| it.growth_bytes_per_s;
             sites.sort_by(|a, b| {
