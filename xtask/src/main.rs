@@ -9,6 +9,7 @@ mod steps;
 mod test;
 mod tidy;
 mod vendor;
+mod vm;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -26,6 +27,7 @@ enum Command {
     Tidy(tidy::Args),
     Ci(ci::Args),
     Vendor(vendor::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn run(command: Command) -> Result<()> {
         Command::Tidy(args) => tidy::run(&sh, &args),
         Command::Ci(args) => ci::run(&sh, &args),
         Command::Vendor(args) => vendor::run(&sh, &args),
+        Command::Vm(args) => vm::run(&sh, &args),
     }
 }
 
