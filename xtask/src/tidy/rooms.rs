@@ -136,7 +136,9 @@ fn check_front(source: &Source<'_>) -> Vec<Finding> {
 fn check_proc(source: &Source<'_>, room: &str) -> Vec<Finding> {
     let end = source.product_code().len();
     let product = source.text.get(..end).unwrap_or_default();
-    let reads = |it: &&str| it.match_indices("\"/proc").any(|(at, _)| !it[at..].starts_with("\"/proc/self/"));
+    // `/processes` is another thing.
+    let is_proc = |it: &str| it.starts_with(['/', '"']) && !it.starts_with("/self/");
+    let reads = |it: &&str| it.split("\"/proc").skip(1).any(is_proc);
     (1..)
         .zip(product.lines())
         .filter(|(_, it)| room != "kernel" && !it.trim_start().starts_with("//") && reads(it))

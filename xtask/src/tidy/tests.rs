@@ -116,6 +116,8 @@ fn rooms_name_the_outside_where_it_belongs() {
     check_heap("use std::{fmt, fs::File};", &["2 room `heap` may not name `std::fs`"]);
     check_heap("fn a() { std::fs::read(\"a\"); }", &["2 room `heap` may not name `std::fs`"]);
     check_heap("fn a() { open(\"/proc/1/maps\") }", &["2 room `heap` may not read /proc"]);
+    check_heap("fn a() { open(\"/proc\") }", &["2 room `heap` may not read /proc"]);
+    check_heap("fn a() { serve(\"/processes\") }", &[]);
     check_heap("use std::{fmt, time::Duration};", &[]);
     check(
         "tracer/src/kernel/load.rs",
