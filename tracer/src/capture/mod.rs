@@ -19,6 +19,7 @@
 //! sites name it; frames are repeated as often as they occur, which zstd takes care of.
 
 mod epoch;
+mod excerpt;
 mod incident;
 mod part;
 mod reader;
@@ -33,6 +34,7 @@ mod tests;
 
 pub use self::{
     epoch::Epoch,
+    excerpt::Part,
     incident::*,
     reader::{Error, read, read_incident, read_times},
     recording::{Point, PointSamples, Recording, Sample, SiteHistory, Stack},
