@@ -56,6 +56,11 @@ impl std::iter::Sum for Expense {
 }
 
 impl Expense {
+    /// There is enough of it for a share.
+    pub fn says_something(self) -> bool {
+        self.cpu_us >= Self::LEAST_CPU_US
+    }
+
     /// Time without which a share says nothing: it is known to the millisecond at best.
     const LEAST_CPU_US: u64 = 10_000;
 
@@ -63,7 +68,7 @@ impl Expense {
         let last = inside.iter().rfind(|it| it.cpu_us.is_some())?;
         let since = |of: fn(&Sample) -> Option<u64>| Some(of(last)?.saturating_sub(of(start).unwrap_or(0)));
         let expense = Self { cpu_us: since(|it| it.cpu_us)?, tracing_us: since(|it| it.tracing_us)? };
-        (expense.cpu_us >= Self::LEAST_CPU_US).then_some(expense)
+        expense.says_something().then_some(expense)
     }
 
     /// What tracing added to what the process would have needed without it.

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// How a report is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// For people.
     Text,
@@ -66,6 +66,8 @@ pub struct Options {
     pub to_s: Option<f64>,
     /// Text may have colours.
     pub color: bool,
+    /// pprof opens with what was allocated instead of what is live.
+    pub opens_with_allocated: bool,
 }
 
 impl Format {
@@ -80,6 +82,33 @@ impl Format {
         Self::Firefox,
         Self::Dhat,
     ];
+
+    /// As it is asked for.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Folded => "folded",
+            Self::Html => "html",
+            Self::Flamegraph => "flamegraph",
+            Self::Pprof => "pprof",
+            Self::Speedscope => "speedscope",
+            Self::Firefox => "firefox",
+            Self::Dhat => "dhat",
+        }
+    }
+
+    /// Its media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Text | Self::Folded => "text/plain; charset=utf-8",
+            Self::Json | Self::Speedscope | Self::Firefox | Self::Dhat => "application/json",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Flamegraph => "image/svg+xml",
+            // As Go's servers send it.
+            Self::Pprof => "application/octet-stream",
+        }
+    }
 
     /// What its files are called, behind the name.
     pub fn extension(self) -> &'static str {

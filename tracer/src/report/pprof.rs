@@ -101,7 +101,8 @@ impl<'a> Builder<'a> {
             .collect();
         let comment = comments(profile).into_iter().map(|it| self.string(it)).collect();
         let period_type = Some(self.value_type("space", "bytes"));
-        let default_sample_type = self.string("inuse_space");
+        let opens_with = if options.opens_with_allocated { "alloc_space" } else { "inuse_space" };
+        let default_sample_type = self.string(opens_with);
         self.put_program_first();
         proto::Profile {
             sample_type,
