@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     kernel::Streams,
-    live::{About, BlackBox, Ends, Guard, Options, Recorder, Run, Signals},
-    watch::{Config, STATE_DIR},
+    live::{About, BlackBox, Ends, Guard, Options, Place, Reception, Recorder, Run, Signals},
+    serve::Limits,
+    watch::{Config, HttpConfig, Listen, STATE_DIR},
 };
 
 /// Watch processes for as long as it takes, nearly for free, and look closely at those that grow.
@@ -47,6 +48,9 @@ pub(super) struct Args {
     /// Where incidents are kept, and the black box [default: /var/lib/alloctrace].
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Where questions over HTTP are answered: HOST:PORT, unix:PATH or none [default: 127.0.0.1:9464]
+    #[arg(long, value_name = "WHERE")]
+    listen: Option<Listen>,
     /// How often it is looked where everybody stands.
     #[arg(short, long, value_name = "INTERVAL", default_value = "1s", value_parser = settings::duration)]
     interval: Duration,
@@ -60,8 +64,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 async fn keep_watch(args: &Args) -> Result<(), Failure> {
     let config = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
     // Before anything is attached: a wrong directory must not cost the targets a trap.
-    let directory = args.state_dir.as_deref().or(config.state_dir.as_deref());
-    let black_box = BlackBox::open(directory.unwrap_or(Path::new(STATE_DIR)), &config)?;
+    let state_dir = args.state_dir.clone().or(config.state_dir.clone()).unwrap_or_else(|| STATE_DIR.into());
+    let black_box = BlackBox::open(&state_dir, &config)?;
+    let http = config.http.clone();
+    let place = take_place(args, &http)?;
     let prepared = args.tracing.prepare(Streams::Ours)?;
     // Before anything is attached, so that a signal never ends us without a word.
     let mut signals = Signals::new()?;
@@ -80,6 +86,13 @@ async fn keep_watch(args: &Args) -> Result<(), Failure> {
     };
     let (guard, Ends { sink, requests }) =
         Guard::start(about.header(), config, black_box).context("keep watch")?;
+    let usual = Limits::default();
+    let limits = Limits {
+        processes: http.max_processes.unwrap_or(usual.processes),
+        sites: http.max_sites.unwrap_or(usual.sites),
+    };
+    let open = |it: Place| Reception::open(it, guard.asker(), state_dir, limits);
+    let reception = place.map(open).transpose().context("answer over HTTP")?;
     let recorder = Recorder::start(sink, &about, "keep watch".to_owned())?;
     let run = Run::new(kernel, recorder, prepared.launched, args.tracing.max_overhead);
     eprintln!("alloctrace: ready");
@@ -107,6 +120,9 @@ async fn keep_watch(args: &Args) -> Result<(), Failure> {
             }
         }
     };
+    if let Some(reception) = reception {
+        reception.close();
+    }
     guard.leave();
     let _ = followed?.1.join();
     Ok(())
@@ -117,4 +133,19 @@ fn read(path: &Path) -> Result<Config, Failure> {
         .with_context(|| format!("read the configuration {}", path.display()))
         .map_err(Failure::from)?;
     Config::parse(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+}
+
+/// Before anything is attached: that a port is taken should be known at once.
+fn take_place(args: &Args, http: &HttpConfig) -> Result<Option<Place>, Failure> {
+    let usual = Listen::Tcp(Listen::USUAL.to_owned());
+    let listen = args.listen.as_ref().or(http.listen.as_ref()).unwrap_or(&usual);
+    let place = Place::take(listen)
+        .with_context(|| format!("listen at {listen}; --listen takes another place, or none"))?;
+    if let Some(place) = &place {
+        eprintln!("alloctrace: answers at {}", place.name());
+        if place.is_public() {
+            eprintln!("alloctrace: whoever can reach this machine can read there what its processes do");
+        }
+    }
+    Ok(place)
 }

@@ -68,7 +68,7 @@ pub use self::{
     error::StartError,
     growth::Escalation,
     launch::{Launched, Streams},
-    limits::run_first,
+    limits::{run_first, run_last},
     memory::MemoryBound,
     perf_map::PerfMap,
     price::{Prices, Traps},

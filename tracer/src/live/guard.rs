@@ -3,27 +3,28 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, SyncSender},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender},
+    },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{
-    mpsc::{UnboundedSender, unbounded_channel},
-    oneshot,
-};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{BlackBox, Ends, Request, Sink, delivery::Delivery, sink::row_channel};
 use crate::{
     capture::{Header, Row},
-    serve::{self, Page, Question},
-    watch::{Alert, Alerting, Alerts, Config, Watched},
+    serve::{self, Facts, Question},
+    watch::{Alert, Alerting, Alerts, Config, Severity, Watched},
 };
 
 /// What comes to the thread.
 enum Message {
     Rows(Vec<Row>),
-    Ask(Question, oneshot::Sender<Page>),
+    /// With a place among those that may wait.
+    Ask(Question, Arc<()>),
     Configure(Box<Config>),
     Leave,
 }
@@ -42,7 +43,14 @@ pub struct Guard {
 
 /// Puts questions to a guard.
 #[derive(Clone)]
-pub struct Asker(SyncSender<Message>);
+pub struct Asker {
+    messages: SyncSender<Message>,
+    /// As many copies as questions wait, and ours.
+    waiting: Arc<()>,
+}
+
+/// Questions that may wait at a time: they share the queue with the rows, which must find room.
+const QUESTIONS: usize = 4;
 
 impl Guard {
     /// # Errors
@@ -54,7 +62,15 @@ impl Guard {
         watched.add([Row::Header(header)]);
         let alerts = Alerts::new(config.budget.clone(), &config.alerts);
         let delivery = Delivery::new(config.alerts.clone());
-        let mut work = Work { watched, config, requests: requests_out, black_box, alerts, delivery };
+        let mut work = Work {
+            watched,
+            config,
+            requests: requests_out,
+            black_box,
+            alerts,
+            delivery,
+            interval_at: Instant::now(),
+        };
         let thread = thread::Builder::new().name("guard".to_owned()).spawn(move || {
             work.keep_watch(&inbox);
             work.delivery.leave(LAST_WORDS);
@@ -63,7 +79,7 @@ impl Guard {
     }
 
     pub fn asker(&self) -> Asker {
-        Asker(self.messages.clone())
+        Asker { messages: self.messages.clone(), waiting: Arc::new(()) }
     }
 
     /// From now on this holds.
@@ -81,11 +97,11 @@ impl Guard {
 }
 
 impl Asker {
-    /// `None` if the guard has so much to do that it takes no question, or has left.
-    pub async fn ask(&self, question: Question) -> Option<Page> {
-        let (answer, page) = oneshot::channel();
-        self.0.try_send(Message::Ask(question, answer)).ok()?;
-        page.await.ok()
+    /// False if the guard has so much to do that it takes no question, or has left.
+    pub fn put(&self, question: Question) -> bool {
+        let place = Arc::clone(&self.waiting);
+        Arc::strong_count(&place) <= QUESTIONS + 1
+            && self.messages.try_send(Message::Ask(question, place)).is_ok()
     }
 }
 
@@ -98,6 +114,8 @@ struct Work {
     black_box: BlackBox,
     alerts: Alerts,
     delivery: Delivery,
+    /// When the last interval came.
+    interval_at: Instant,
 }
 
 /// What alerts that wait are given when all is over.
@@ -108,9 +126,7 @@ impl Work {
         for message in inbox {
             match message {
                 Message::Rows(rows) => self.take_in(rows),
-                Message::Ask(question, answer) => {
-                    let _ = answer.send(serve::answer(&question, &self.watched));
-                }
+                Message::Ask(question, _place) => serve::answer(question, &self.facts()),
                 Message::Configure(config) => self.configure(*config),
                 Message::Leave => return self.black_box.close(),
             }
@@ -124,7 +140,23 @@ impl Work {
         self.watched.add(rows);
         if is_interval {
             self.black_box.look(&mut self.watched);
+            self.interval_at = Instant::now();
             self.judge();
+        }
+    }
+
+    /// What is told to those who ask.
+    fn facts(&self) -> Facts<'_> {
+        let Alerting { firing, .. } = &self.watched.alerting;
+        let name = |((budget, severity), count): (&(String, Severity), &u64)| {
+            ((budget.clone(), severity.name().to_owned()), *count)
+        };
+        Facts {
+            watched: &self.watched,
+            since_interval_s: self.interval_at.elapsed().as_secs_f64(),
+            alerts: firing.iter().map(name).collect(),
+            incidents: self.watched.incidents.clone(),
+            troubles: Vec::new(),
         }
     }
 

@@ -12,8 +12,10 @@ mod guard;
 mod learning;
 mod onlooker;
 pub mod outstanding;
+mod place;
 mod printer;
 mod progress;
+mod reception;
 mod recorder;
 mod room;
 mod saving;
@@ -46,6 +48,8 @@ pub use self::{
     forecast::Forecast,
     guard::{Asker, Guard},
     onlooker::{Ends, Onlooker, Style},
+    place::Place,
+    reception::Reception,
     recorder::{About, Recorder},
     saving::Saving,
     signals::Signals,

@@ -1,33 +1,32 @@
-//! Answers over HTTP. A question goes to whoever knows where things stand, and comes back as a [`Page`].
+//! Answers over HTTP: metrics, health, profiles, reports. They can only be read.
+//!
+//! A request becomes what is [wanted](route), pure. Whoever knows where everybody stands is asked a [`Question`]; he gives away
+//! a bounded copy and goes on, and the [`Page`] is made of it here, where nobody waits. What is asked often is answered from
+//! what was said a second ago, so that no flood reaches him.
 
-use crate::watch::Watched;
+mod body;
+mod connections;
+mod desk;
+mod health;
+mod listener;
+mod lists;
+mod metrics;
+mod overview;
+mod page;
+mod patience;
+mod question;
+mod render;
+mod route;
+mod server;
+mod source;
+#[cfg(test)]
+mod tests;
 
-/// What may be asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// How the tracing itself goes.
-    Health,
-}
-
-/// An answer, as it is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Of HTTP.
-    pub status: u16,
-    pub content_type: &'static str,
-    pub body: Vec<u8>,
-}
-
-impl Page {
-    /// To people.
-    pub fn text(status: u16, text: &str) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: text.as_bytes().to_vec() }
-    }
-}
-
-/// What there is to say.
-pub fn answer(question: &Question, watched: &Watched) -> Page {
-    match question {
-        Question::Health => Page::text(200, &format!("{:.0} s\n", watched.now_s())),
-    }
-}
+pub use self::{
+    listener::Listener,
+    overview::{Limits, Overview},
+    page::Page,
+    question::{About, Excerpt, Facts, Question, answer},
+    server::serve,
+    source::{Incident, Own, Source},
+};

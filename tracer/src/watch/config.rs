@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{BlackBoxConfig, Budget, IncidentsConfig, Outlets};
+use super::{BlackBoxConfig, Budget, HttpConfig, IncidentsConfig, Outlets};
 
 /// What the file says. What it does not say is as usual.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -18,6 +18,7 @@ pub struct Config {
     pub budget: Vec<Budget>,
     /// Whom alerts are told to.
     pub alerts: Outlets,
+    pub http: HttpConfig,
 }
 
 /// The file is not as it should be; says where.

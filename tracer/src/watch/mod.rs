@@ -7,10 +7,12 @@ mod budget;
 mod config;
 mod evidence;
 mod growth;
+mod http;
 mod incident;
 mod outlets;
 mod rise;
 mod watched;
+mod wear;
 mod written;
 
 pub use self::{
@@ -19,9 +21,11 @@ pub use self::{
     budget::{Budget, Ceiling, Limit, Selector},
     config::{Config, ConfigError},
     evidence::{Evidence, TopStack},
+    http::{HttpConfig, Listen},
     incident::{
         BlackBoxConfig, Facts, IncidentsConfig, STATE_DIR, ended_badly, happened_s, incident, interrupted,
     },
     outlets::{Elsewhere, Log, Outlets, Secret, Webhook},
     watched::{Group, Standing, Watched},
+    wear::Wear,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Alerting;
+use super::{Alerting, Wear};
 use crate::{
     capture::{ProcessRow, Recording, Row},
     cost::Cost,
@@ -20,6 +20,7 @@ pub struct Watched {
     pub incidents: BTreeMap<String, u64>,
     /// What is alarming at the moment.
     pub alerting: Alerting,
+    pub wear: Wear,
 }
 
 /// A process that lives.
@@ -48,7 +49,12 @@ pub struct Group<'a> {
 
 impl Watched {
     pub fn add(&mut self, rows: impl IntoIterator<Item = Row>) {
-        rows.into_iter().for_each(|it| self.recording.add(it));
+        for row in rows {
+            if let Row::Interval(interval) = &row {
+                self.wear.note(&self.recording, interval);
+            }
+            self.recording.add(row);
+        }
     }
 
     /// Seconds since tracing began, at the end of the last interval.
@@ -99,7 +105,7 @@ impl Watched {
         self.growth(samples.iter().filter_map(|it| Some((it.interval, it.rss_bytes?))))
     }
 
-    pub(super) fn is_exact(&self, process: u32) -> bool {
+    pub fn is_exact(&self, process: u32) -> bool {
         let last = self.recording.tiers.iter().rfind(|it| it.process == process);
         last.map_or(["", "exact"].contains(&&*self.recording.header.tier), |it| it.tier == "exact")
     }
