@@ -128,6 +128,7 @@ fn write(writer: &mut Writer<BufWriter<File>>, interval: &Interval) -> io::Resul
             path: cgroup(it),
             memory_bytes: (200 << 20) + interval.time_ns / 1000,
             limit_bytes: Some(1 << 30),
+            ..CgroupSample::default()
         })
         .collect();
     writer.row(&Row::Interval(row))?;

@@ -150,6 +150,11 @@ pub enum Event {
         process: ProcessId,
         time_ns: u64,
     },
+    /// The same, since nobody wants to see them any more.
+    Relax {
+        process: ProcessId,
+        time_ns: u64,
+    },
     /// The heap segment now ends at `end`.
     Break {
         process: ProcessId,

@@ -18,6 +18,7 @@
 //! spawn   10 12                      a child that has nothing of its parent
 //! exec    11 other
 //! unfollow 10                        its allocator is not seen any more
+//! relax 10                           likewise, and nobody wants to
 //! leave   11                         it became a program that is not to be traced
 //! oom     11
 //! exit    10 0                       the code, or "signal 9"
@@ -174,6 +175,7 @@ impl<'a> Line<'a> {
                 let child = self.number();
                 Event::Spawn { process, time_ns, child: ProcessId(child), child_tgid: child }
             }
+            "relax" => Event::Relax { process, time_ns },
             "unfollow" => Event::Unfollow { process, time_ns },
             "leave" => Event::Leave { process, time_ns, how: How::Exec },
             "exit" => {

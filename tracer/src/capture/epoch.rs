@@ -33,6 +33,7 @@ impl Epoch {
             t_s: self.seconds(interval.time_ns),
             processes: interval.processes.iter().map(|it| sample(it, rss_bytes(it.id))).collect(),
             cgroups: Vec::new(),
+            pressure: None,
             sites: interval.sites.iter().map(|it| self.site_row(it)).collect(),
             loss: interval.losses.iter().map(|(loss, count)| (loss.name().to_owned(), count)).collect(),
         }

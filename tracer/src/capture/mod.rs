@@ -22,6 +22,7 @@ mod epoch;
 mod excerpt;
 mod incident;
 mod part;
+mod prune;
 mod reader;
 mod recording;
 mod rewrite;

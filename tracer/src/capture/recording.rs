@@ -37,6 +37,8 @@ pub struct Recording {
     pub cgroups: BTreeMap<String, Vec<(u32, CgroupSample)>>,
     /// Why this was kept, if it was because something happened.
     pub incident: Option<Box<IncidentRow>>,
+    /// At the end of the last interval: the share of ten seconds in which somebody on the machine waited for memory.
+    pub pressure: Option<f64>,
     /// `None`: the capture was cut off, or is still being made.
     pub end: Option<EndRow>,
     /// Intervals that were left out: all come after those that are here.
@@ -203,6 +205,7 @@ impl Recording {
             self.add_site(interval, it);
         }
         self.losses = row.loss;
+        self.pressure = row.pressure;
     }
 
     fn add_site(&mut self, interval: u32, row: SiteRow) {

@@ -52,6 +52,7 @@ impl Recording {
                 processes: processes.iter().map(|it| sample_row(it.0, &self.samples[&it.0][it.1])).collect(),
                 cgroups: cgroups.iter().map(|it| self.cgroups[&it.0][it.1].1.clone()).collect(),
                 sites: sites.iter().map(|it| site_row(it.0, &self.sites[&it.0], it.1)).collect(),
+                pressure: self.pressure.filter(|_| at == last),
                 loss: if at == last { self.losses.clone() } else { Default::default() },
             }));
             rows

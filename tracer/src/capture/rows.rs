@@ -124,6 +124,10 @@ pub struct IntervalRow {
     /// Those of the traced processes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cgroups: Vec<CgroupSample>,
+    /// The share of the last ten seconds in which somebody on this machine waited for memory; absent if the kernel does not
+    /// tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<f64>,
     pub sites: Vec<SiteRow>,
     /// By name; those that did not happen are left out.
     pub loss: BTreeMap<String, u64>,
@@ -150,11 +154,24 @@ pub struct ProcessSample {
 }
 
 /// A control group at the end of an interval, as the kernel accounts it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CgroupSample {
     pub path: String,
     pub memory_bytes: u64,
+    /// Its own; those above it that have one have samples too.
     pub limit_bytes: Option<u64>,
+    /// Of its memory: copies of files that nobody has used lately, which the kernel takes back before it kills. Absent if
+    /// it is far from its limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reclaimable_bytes: Option<u64>,
+    /// The share of the last ten seconds in which somebody in it waited for memory; absent if the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<f64>,
+    /// How often it was at its limit without anything to take back, and how many of its processes were killed for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_count: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kill_count: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

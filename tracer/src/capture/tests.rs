@@ -28,7 +28,12 @@ fn small() -> (Vec<u8>, Recording) {
         let site =
             SiteRow { via: "malloc".to_owned(), allocated_bytes: t_s as i64 * 64, ..SiteRow::default() };
         let memory_bytes = t_s as u64 * 4096;
-        let group = CgroupSample { path: "/app".to_owned(), memory_bytes, limit_bytes: Some(1 << 20) };
+        let group = CgroupSample {
+            path: "/app".to_owned(),
+            memory_bytes,
+            limit_bytes: Some(1 << 20),
+            ..CgroupSample::default()
+        };
         let row = IntervalRow { t_s, sites: vec![site], cgroups: vec![group], ..IntervalRow::default() };
         add(Row::Interval(row), true);
     }

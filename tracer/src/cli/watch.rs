@@ -16,10 +16,10 @@ use super::{
     tracing::{self, TracingArgs, runtime},
 };
 use crate::{
-    kernel::Streams,
+    kernel::{Streams, endure},
     live::{About, BlackBox, Ends, Guard, Options, Place, Reception, Recorder, Run, Signals},
     serve::Limits,
-    watch::{Config, HttpConfig, Listen, STATE_DIR},
+    watch::{Config, HttpConfig, Listen, STATE_DIR, Trigger},
 };
 
 /// Watch processes for as long as it takes, nearly for free, and look closely at those that grow.
@@ -30,14 +30,19 @@ use crate::{
     override_usage = "alloctrace watch [OPTIONS] [-p PID... | -n COMM | --cgroup PATH | --container ID | -a]\n       alloctrace watch [OPTIONS] -- COMMAND [ARGS]...",
     mut_group("TargetArgs", |it| it.required(false)),
     mut_arg("tier", |it| it.default_value("auto")),
+    mut_arg("max_memory", |it| it.default_value("384MiB").long_help(MAX_MEMORY)),
     after_help = "\
 Examples:
   alloctrace watch
+  alloctrace watch -n postgres --trigger cgroup-share=70%,growth=1MiB/min --trigger suspicious
   alloctrace watch --cgroup system.slice --config /etc/alloctrace/watch.toml
 
 Signals:
   SIGINT, SIGTERM  end the watch
-  SIGHUP           reads the configuration again"
+  SIGHUP           reads the configuration again; if that is wrong, the old one stays
+
+The watch of -p and of a command ends with the last of these processes; any other waits for whoever
+comes."
 )]
 pub(super) struct Args {
     #[command(flatten)]
@@ -51,10 +56,36 @@ pub(super) struct Args {
     /// Where questions over HTTP are answered: HOST:PORT, unix:PATH or none [default: 127.0.0.1:9464]
     #[arg(long, value_name = "WHERE")]
     listen: Option<Listen>,
+    /// When to follow every allocation of a process, as 'rss-share=80%,growth=1MiB/min'; repeat for several.
+    ///
+    /// All conditions of one must hold, and any one is enough:
+    ///   rss-share=SHARE       resident memory, of what the process may have
+    ///   cgroup-share=SHARE    memory of a control group it is in, of what that may have, without files' pages that
+    ///                         nobody has used lately
+    ///   growth=RATE           resident memory grows faster than, for example, 1MiB/min
+    ///   pressure=SHARE        of the last 10 s in which somebody in its group, or on the machine, waited for memory
+    ///   time-to-limit=TIME    if growth goes on, until it or its group has all that it may have
+    ///   suspicious            resident memory has grown by 1 MiB and 2 %, and goes on
+    /// and besides:
+    ///   for=TIME              the time of that growth [default: 1m]; without growth, how long all must have held
+    ///   calm=TIME             how long they must not hold before the process is let go [default: 1m]
+    ///   name=COMM, cgroup=PATH  only for such processes
+    /// In a configuration file each is a table [[trigger]] with the same names. Without any: suspicious; and growth of
+    /// 1MiB/min for 10s with rss-share or cgroup-share of 80% or a time-to-limit of 2m. At most 30 processes are followed
+    /// at once, those nearest to what they may have first.
+    #[arg(long = "trigger", value_name = "SPEC", verbatim_doc_comment)]
+    triggers: Vec<Trigger>,
     /// How often it is looked where everybody stands.
     #[arg(short, long, value_name = "INTERVAL", default_value = "1s", value_parser = settings::duration)]
     interval: Duration,
 }
+
+/// It is to run beside others for as long as the machine does.
+const MAX_MEMORY: &str = "\
+The most memory that alloctrace itself may take, as `ps` shows it and with its maps in the kernel.
+
+Every live block of a process that is followed takes 16 to 23 bytes. Blocks for which there is no room count as freed at
+once, and are counted as untracked_blocks and untracked_bytes.";
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     runtime()?.block_on(keep_watch(args))?;
@@ -62,7 +93,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 async fn keep_watch(args: &Args) -> Result<(), Failure> {
-    let config = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
+    let config = args.config()?;
     // Before anything is attached: a wrong directory must not cost the targets a trap.
     let state_dir = args.state_dir.clone().or(config.state_dir.clone()).unwrap_or_else(|| STATE_DIR.into());
     let black_box = BlackBox::open(&state_dir, &config)?;
@@ -73,6 +104,10 @@ async fn keep_watch(args: &Args) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mut reload = signal(SignalKind::hangup())?;
     let kernel = tracing::start(&prepared.settings)?;
+    // A command that was launched has begun by now, and is not to be like us.
+    for missing in endure() {
+        eprintln!("alloctrace: {missing}");
+    }
     let about = About {
         started: jiff::Timestamp::now().to_string(),
         target: prepared.description,
@@ -94,7 +129,8 @@ async fn keep_watch(args: &Args) -> Result<(), Failure> {
     let open = |it: Place| Reception::open(it, guard.asker(), state_dir, limits);
     let reception = place.map(open).transpose().context("answer over HTTP")?;
     let recorder = Recorder::start(sink, &about, "keep watch".to_owned())?;
-    let run = Run::new(kernel, recorder, prepared.launched, args.tracing.max_overhead);
+    let mut run = Run::new(kernel, recorder, prepared.launched, args.tracing.max_overhead);
+    run.keep_lean();
     eprintln!("alloctrace: ready");
     let options = Options {
         interval: args.interval,
@@ -109,9 +145,9 @@ async fn keep_watch(args: &Args) -> Result<(), Failure> {
         loop {
             tokio::select! {
                 followed = &mut follow => break followed,
-                _ = reload.recv() => match args.config.as_deref().map(read).transpose() {
+                _ = reload.recv() => match args.config() {
                     Ok(config) => {
-                        guard.configure(config.unwrap_or_default());
+                        guard.configure(config);
                         eprintln!("alloctrace: the configuration has been read again");
                     }
                     // What held goes on to hold.
@@ -126,6 +162,17 @@ async fn keep_watch(args: &Args) -> Result<(), Failure> {
     guard.leave();
     let _ = followed?.1.join();
     Ok(())
+}
+
+impl Args {
+    /// What the file says, and what was typed besides.
+    fn config(&self) -> Result<Config, Failure> {
+        let mut config = self.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        if !self.triggers.is_empty() {
+            config.triggers.get_or_insert_default().extend_from_slice(&self.triggers);
+        }
+        Ok(config)
+    }
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {

@@ -6,6 +6,7 @@
 //! An event of a process that has not begun, or has ended, is [`Loss::MalformedRecords`]. A process
 //! that has ended is in one more interval and is then forgotten, so that memory follows what lives.
 
+mod births;
 mod blocks;
 mod cohorts;
 mod mappings;
@@ -20,21 +21,21 @@ mod tests;
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 pub use self::blocks::LiveBlock;
 use self::{
+    births::Births,
     mappings::Range,
     process::{Context, Process},
     sites::Site,
     stacks::Stacks,
-    table::LAST_BIRTH,
     tally::{told, told_in_turn},
 };
 use crate::{
     cost::Cost,
-    event::{Event, Loss, ProcessId, Via},
-    interval::{Cohort, Interval, Losses, ProcessState, SiteId, SiteState},
+    event::{Event, Loss, ProcessId, StackKey, Via},
+    interval::{Cohort, Interval, Losses, ProcessState, SiteId, SiteState, StackId},
 };
 
 /// All processes of a run.
@@ -83,6 +84,23 @@ impl Heap {
         if let Some(process) = self.places.get(&process).and_then(|it| self.processes.get_mut(*it)) {
             process.is_sampled = true;
         }
+    }
+
+    /// For a run without an end: nothing is kept that only what has ended needed, and whoever keeps intervals may forget
+    /// stacks whose sites it forgets. Of blocks that are hours old the births are told to a minute. To be called first.
+    pub fn keep_lean(&mut self) {
+        self.stacks.keep_lean();
+        self.births.keep_lean();
+    }
+
+    /// Forgets the stacks of processes that have ended, if there are many. Returns the keys under which whoever reports
+    /// stacks must report them again.
+    pub fn forget_stacks(&mut self) -> Vec<StackKey> {
+        if !self.stacks.are_many() {
+            return Vec::new();
+        }
+        let in_use: FxHashSet<StackId> = self.processes.iter().flat_map(|it| it.sites.stacks()).collect();
+        self.stacks.forget(&in_use)
     }
 
     /// Folds one event into the state. Events come in the order of their times, except as
@@ -187,6 +205,7 @@ impl Heap {
             Event::Unfollow { process, time_ns } => {
                 self.with(process, time_ns, |it, cx| it.unfollow(cx.losses));
             }
+            Event::Relax { process, time_ns } => self.with(process, time_ns, |it, _| it.relax()),
             Event::Oom { process, time_ns, .. } => {
                 self.with(process, time_ns, |it, _| it.choose_for_oom());
             }
@@ -203,6 +222,7 @@ impl Heap {
             let id = process.id;
             process.sites.take_changed(|site| {
                 let site_id = *site.id.get_or_insert_with(|| {
+                    self.stacks.tell_of(site.stack);
                     self.next_site += 1;
                     SiteId(self.next_site - 1)
                 });
@@ -295,45 +315,5 @@ fn site_state(id: SiteId, process: ProcessId, site: &Site, births: &Births) -> S
         reused_bytes: site.reused_bytes,
         samples: site.samples.as_ref().map(|it| it.state()).unwrap_or_default(),
         cohorts: cohorts.collect(),
-    }
-}
-
-/// The intervals in which blocks are born. They are those that [`Heap::interval`] ends, so that cohorts and
-/// counters of a recording agree on what lies in a window of time.
-struct Births {
-    started_ns: u64,
-    /// Of the intervals that are over. Eight bytes each: a day of seconds is 700 kB.
-    ends_ns: Vec<u64>,
-    /// The latest event.
-    latest_ns: u64,
-}
-
-impl Births {
-    fn new(started_ns: u64) -> Self {
-        Self { started_ns, ends_ns: Vec::new(), latest_ns: started_ns }
-    }
-
-    /// The interval that is not over.
-    #[inline]
-    fn current(&self) -> u32 {
-        self.ends_ns.len() as u32
-    }
-
-    fn end(&mut self, time_ns: u64) {
-        // A clock that is read in two places may differ by a little.
-        let end_ns = time_ns.max(self.start_ns(self.current()));
-        // Nobody has so many intervals; the last one has no end then.
-        if self.current() < LAST_BIRTH {
-            self.ends_ns.push(end_ns);
-        }
-    }
-
-    /// The interval before ended here.
-    fn start_ns(&self, birth: u32) -> u64 {
-        birth.checked_sub(1).map_or(self.started_ns, |it| self.ends_ns[it as usize])
-    }
-
-    fn end_ns(&self, birth: u32) -> u64 {
-        self.ends_ns.get(birth as usize).copied().unwrap_or(self.latest_ns)
     }
 }

@@ -173,6 +173,10 @@ impl Sites {
         self.by_stack = FxHashMap::default();
     }
 
+    pub(super) fn stacks(&self) -> impl Iterator<Item = StackId> + '_ {
+        self.list.iter().map(|it| it.stack)
+    }
+
     /// Calls `visit` for every site that changed since this was called last.
     pub(super) fn take_changed(&mut self, mut visit: impl FnMut(&mut Site)) {
         for slot in self.changed.drain(..) {

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     event::{Frame, Loss, StackKey, Stop},
@@ -36,6 +36,9 @@ pub(super) struct Resolved {
     pub(super) lasting: bool,
 }
 
+/// In a run that goes on for weeks, so many stacks are looked through for those that are not needed any more.
+const MANY_STACKS: usize = 1 << 16;
+
 #[derive(Default)]
 pub(super) struct Stacks {
     keys: FxHashMap<StackKey, StackId>,
@@ -46,9 +49,59 @@ pub(super) struct Stacks {
     /// The stack of events whose own never arrived.
     unknown: Option<StackId>,
     gone_is_counted: bool,
+    next_id: u32,
+    lean: Option<Lean>,
+}
+
+/// What a run without an end needs besides.
+struct Lean {
+    frames: FxHashMap<StackId, (Stop, Arc<[Frame]>)>,
+    /// So many are worth a look.
+    many: usize,
 }
 
 impl Stacks {
+    /// From now on stacks can be forgotten. To be called before the first one comes.
+    pub(super) fn keep_lean(&mut self) {
+        self.lean = Some(Lean { frames: FxHashMap::default(), many: MANY_STACKS });
+    }
+
+    /// There are more stacks than may be needed.
+    pub(super) fn are_many(&self) -> bool {
+        self.lean.as_ref().is_some_and(|it| self.ids.len() > it.many)
+    }
+
+    /// A site has come into being. In a run in which stacks are forgotten nobody has to remember those without a site: the
+    /// stack is told once more.
+    pub(super) fn tell_of(&mut self, stack: StackId) {
+        let told = self.lean.as_ref().and_then(|it| it.frames.get(&stack));
+        if let Some((stop, frames)) = told {
+            self.fresh.push(StackFrames { id: stack, stop: *stop, frames: Arc::clone(frames) });
+        }
+    }
+
+    /// Forgets all but those `in_use`, and returns the keys that lead nowhere now.
+    pub(super) fn forget(&mut self, in_use: &FxHashSet<StackId>) -> Vec<StackKey> {
+        let Some(lean) = &mut self.lean else { return Vec::new() };
+        let unknown = self.unknown;
+        let stays = |it: &StackId| in_use.contains(it) || Some(*it) == unknown;
+        lean.frames.retain(|id, _| stays(id));
+        self.ids.retain(|_, id| stays(id));
+        lean.many = MANY_STACKS.max(2 * self.ids.len());
+        let mut gone = Vec::new();
+        self.keys.retain(|key, id| {
+            let stays = stays(id);
+            if !stays {
+                gone.push(*key);
+            }
+            stays
+        });
+        for waiting in &mut self.waiting {
+            gone.extend(waiting.drain().map(|(key, _)| key));
+        }
+        gone
+    }
+
     pub(super) fn insert(&mut self, key: StackKey, stop: Stop, frames: &[Frame], losses: &mut Losses) {
         if self.keys.contains_key(&key) || self.waiting.iter().any(|it| it.contains_key(&key)) {
             return;
@@ -95,7 +148,12 @@ impl Stacks {
 
     /// The stacks that this has not returned before.
     pub(super) fn take_fresh(&mut self) -> Vec<StackFrames> {
-        std::mem::take(&mut self.fresh)
+        let mut fresh = std::mem::take(&mut self.fresh);
+        if self.lean.is_some() {
+            fresh.sort_unstable_by_key(|it| it.id);
+            fresh.dedup_by_key(|it| it.id);
+        }
+        fresh
     }
 
     #[cfg(test)]
@@ -112,8 +170,12 @@ impl Stacks {
         if self.ids.len() >= MAX_STACKS && !is_unknown {
             return None;
         }
-        let id = StackId(self.ids.len() as u32);
+        let id = StackId(self.next_id);
+        self.next_id += 1;
         self.ids.insert((stop, Arc::clone(&frames)), id);
+        if let Some(lean) = &mut self.lean {
+            lean.frames.insert(id, (stop, Arc::clone(&frames)));
+        }
         self.fresh.push(StackFrames { id, stop, frames });
         Some(id)
     }

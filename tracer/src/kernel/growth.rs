@@ -1,7 +1,7 @@
 //! The growth tier: what is known of processes whose allocator is not traced, and those that are traced more closely after
 //! all.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, thread::JoinHandle};
 
 use tracer_ebpf::{
     loss::Loss,
@@ -77,6 +77,19 @@ impl Kernel {
     /// known: frees of that are unknown ones.
     pub fn escalate(&mut self, process: ProcessId) -> Escalation {
         self.state.escalate(process)
+    }
+
+    /// Traces a process as all the others again. When the thread has ended nothing more of its allocator is reported; then it
+    /// may be traced more closely again. `None` if it was not.
+    pub fn relax(&mut self, process: ProcessId) -> Option<JoinHandle<()>> {
+        let mut escalated = self.state.growth.escalated.remove(&process)?;
+        self.state.absent.end(process);
+        let gone = escalated.probes.withdraw(Scope::Process(escalated.tgid));
+        // In turn: what sees calls end goes last.
+        Some(std::thread::spawn(move || {
+            drop(gone);
+            drop(escalated);
+        }))
     }
 
     /// How many processes are traced more closely than the others.

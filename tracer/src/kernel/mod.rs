@@ -12,6 +12,7 @@ pub mod calibrate;
 pub mod cgroup;
 mod children;
 pub mod doctor;
+mod endure;
 mod error;
 pub mod evidence;
 pub mod examination;
@@ -65,6 +66,7 @@ use self::{
     withdraw::Absent,
 };
 pub use self::{
+    endure::endure,
     error::StartError,
     growth::Escalation,
     launch::{Launched, Streams},
@@ -81,7 +83,7 @@ pub use self::{
     withdraw::Whose,
 };
 use crate::{
-    event::{Event, Frame, ObjectId, ProcessId},
+    event::{Event, Frame, ObjectId, ProcessId, StackKey},
     interval::Losses,
 };
 
@@ -101,6 +103,8 @@ pub struct Module {
 pub struct Kernel {
     ring: AsyncFd<RingBuf<MapData>>,
     losses: PerCpuArray<MapData, u64>,
+    /// The stacks that the probes take for reported.
+    seen: aya::maps::HashMap<MapData, u64, u8>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// The kernel counts how long our programs take.
     counting: Option<Counting>,
@@ -187,6 +191,14 @@ impl Kernel {
             log.flush();
         }
         count
+    }
+
+    /// These stacks are not known any more: they are reported again when they are met.
+    pub fn forget_stacks(&mut self, keys: &[StackKey]) {
+        for key in keys {
+            // Of those that were used once the probes know nothing.
+            let _ = self.seen.remove(&key.0);
+        }
     }
 
     /// Ends the tracing: what has been reported until now can still be drained, and there will be no more. The probes go when

@@ -16,6 +16,7 @@ const MAX_BYTES: u64 = 256 << 20;
 /// A file of names that the process may write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PerfMap {
+    tgid: u32,
     path: PathBuf,
     /// Whose it must be, unless it is root's: `/tmp` is open to everybody.
     owner: u32,
@@ -32,7 +33,17 @@ impl PerfMap {
         // A path of ours holds when the process has ended.
         let is_ours = mounts("self") == mounts(&tgid.to_string()) && root.as_os_str() == "/";
         let root = if is_ours { String::new() } else { format!("/proc/{tgid}/root") };
-        Some(Self { path: format!("{root}/tmp/perf-{inner}.map").into(), owner: status.euid, seen: None })
+        Some(Self {
+            tgid,
+            path: format!("{root}/tmp/perf-{inner}.map").into(),
+            owner: status.euid,
+            seen: None,
+        })
+    }
+
+    /// The process that makes the code.
+    pub fn tgid(&self) -> u32 {
+        self.tgid
     }
 
     /// What it says, if that is new.

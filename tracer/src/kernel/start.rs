@@ -84,6 +84,7 @@ impl Kernel {
         let ring = RingBuf::try_from(ebpf.take_map("RING").context("map RING")?)?;
         let ring = sys::register(ring).context("watch the ring buffer")?;
         let losses = PerCpuArray::try_from(ebpf.take_map("LOSSES").context("map LOSSES")?)?;
+        let seen = aya::maps::HashMap::try_from(ebpf.take_map("SEEN").context("map SEEN")?)?;
         let mut counted = Losses::default();
         objects.connect(&mut ebpf, &mut counted)?;
 
@@ -133,7 +134,7 @@ impl Kernel {
         };
         state.switch_on(&settings.target)?;
         let memory = Memory::new(settings.memory, settings.ring_bytes);
-        Ok(Self { ring, losses, log, counting: None, state, memory, heir: None })
+        Ok(Self { ring, losses, seen, log, counting: None, state, memory, heir: None })
     }
 }
 

@@ -278,6 +278,30 @@ impl Budget {
         self.leaving.push((whose, stage.kernel.withdraw(whose)));
     }
 
+    /// A process was followed for a while, and its probes are leaving. What is returned is for the heap.
+    pub(super) fn relax(
+        &mut self,
+        process: ProcessId,
+        time_ns: u64,
+        leaving: JoinHandle<()>,
+    ) -> Option<Event> {
+        let whose = Whose::Process(process);
+        self.governors.remove(&whose);
+        self.look = self.look.take().filter(|it| it.whose != whose);
+        self.leaving.push((whose, leaving));
+        // What is still reported of it comes too late.
+        self.muted.insert(process).then_some(Event::Relax { process, time_ns })
+    }
+
+    /// Whether a process may be followed from now on, who may have been before.
+    pub(super) fn admit(&mut self, process: ProcessId) -> bool {
+        let is_free = !self.is_leaving(Whose::Process(process));
+        if is_free {
+            self.muted.remove(&process);
+        }
+        is_free
+    }
+
     /// Whether [`Budget::judge`] is to be called soon.
     pub(super) fn is_busy(&self) -> bool {
         self.look.is_some() || !self.leaving.is_empty()

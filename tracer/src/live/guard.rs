@@ -13,12 +13,17 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::{BlackBox, Ends, Request, Sink, delivery::Delivery, sink::row_channel};
+use super::{BlackBox, Ends, Request, Sink, delivery::Delivery, progress::say, sink::row_channel};
 use crate::{
     capture::{Header, Row},
     serve::{self, Facts, Question},
-    watch::{Alert, Alerting, Alerts, Config, Severity, Watched},
+    watch::{Alert, Alerting, Alerts, Config, Severity, Triggers, Wanted, Watched},
 };
+
+/// Points that are kept; beyond that the older half is made coarser. A point is 120 bytes.
+const MOST_POINTS: usize = 1 << 18;
+
+const PRUNE_EVERY: usize = 10;
 
 /// What comes to the thread.
 enum Message {
@@ -62,15 +67,18 @@ impl Guard {
         watched.add([Row::Header(header)]);
         let alerts = Alerts::new(config.budget.clone(), &config.alerts);
         let delivery = Delivery::new(config.alerts.clone());
+        let triggers = Triggers::new(config.triggers());
         let mut work = Work {
             watched,
-            config,
+            triggers,
+            wanted: Vec::new(),
             requests: requests_out,
             black_box,
             alerts,
             delivery,
             interval_at: Instant::now(),
         };
+        work.ask();
         let thread = thread::Builder::new().name("guard".to_owned()).spawn(move || {
             work.keep_watch(&inbox);
             work.delivery.leave(LAST_WORDS);
@@ -108,7 +116,9 @@ impl Asker {
 /// The far end.
 struct Work {
     watched: Watched,
-    config: Config,
+    triggers: Triggers,
+    /// Who is to be looked at closely, as the run was told last.
+    wanted: Vec<Wanted>,
     /// To the run.
     requests: UnboundedSender<Request>,
     black_box: BlackBox,
@@ -137,11 +147,44 @@ impl Work {
     fn take_in(&mut self, rows: Vec<Row>) {
         let is_interval = matches!(rows.last(), Some(Row::Interval(_)));
         self.black_box.append(&rows);
+        let ended = rows.iter().filter_map(|it| match it {
+            Row::Process(it) if it.ended.is_some() => Some(it.id),
+            _ => None,
+        });
+        let ended: Vec<u32> = ended.collect();
         self.watched.add(rows);
+        ended.into_iter().for_each(|it| self.tell_of_end(it));
         if is_interval {
             self.black_box.look(&mut self.watched);
             self.interval_at = Instant::now();
             self.judge();
+            self.forget();
+        }
+    }
+
+    /// Of those that were looked at closely, and of those that memory ran out for.
+    fn tell_of_end(&self, process: u32) {
+        let Some(row) = self.watched.recording.processes.get(&process) else { return };
+        let Some(ended) = &row.ended else { return };
+        let how = match &*ended.how {
+            "oom-kill" => "was killed because memory ran out".to_owned(),
+            _ if !self.watched.is_exact(process) => return,
+            "signal" => format!("was ended by signal {}", ended.code),
+            _ => format!("has ended with code {}", ended.code),
+        };
+        let held = self.watched.held(process).map_or_else(String::new, |it| format!("; {it}"));
+        say(&format!("process {} ({}) {how}{held}", row.pid, row.name));
+    }
+
+    /// What is old is known less finely, and what has ended is forgotten after a while.
+    fn forget(&mut self) {
+        let recording = &mut self.watched.recording;
+        if recording.points() > MOST_POINTS {
+            recording.thin();
+        }
+        // Rarely enough that it costs nothing, often enough that nothing piles up.
+        if recording.times_s.len() % PRUNE_EVERY == 0 {
+            recording.prune();
         }
     }
 
@@ -162,22 +205,31 @@ impl Work {
 
     /// Once an interval, when everything that happened in it is known.
     fn judge(&mut self) {
-        let _ = (&self.config, &self.requests);
         let alerts = self.alerts.judge(&self.watched);
         self.tell(alerts);
+        let wanted = self.triggers.look(&self.watched);
+        if wanted != self.wanted {
+            self.wanted = wanted;
+            self.ask();
+        }
     }
 
     fn configure(&mut self, config: Config) {
+        self.triggers.configure(config.triggers());
         self.black_box.configure(&config);
         self.delivery.configure(config.alerts.clone());
         let over = self.alerts.configure(&self.watched, config.budget.clone(), &config.alerts);
         self.tell(over);
-        self.config = config;
     }
 
     fn tell(&mut self, alerts: Vec<Alert>) {
         alerts.into_iter().for_each(|it| self.delivery.tell(it));
         let (firing, failures) = (self.alerts.firing(), self.delivery.failures());
         self.watched.alerting = Alerting { firing, failures };
+    }
+
+    /// Tells the run who is to be looked at closely; the first time, that it is told.
+    fn ask(&self) {
+        let _ = self.requests.send(Request::Closer(self.wanted.clone()));
     }
 }

@@ -25,7 +25,6 @@ mod silence;
 mod sink;
 mod spent;
 mod state_dir;
-mod suspicion;
 mod tally;
 mod tiers;
 
@@ -50,7 +49,7 @@ pub use self::{
     onlooker::{Ends, Onlooker, Style},
     place::Place,
     reception::Reception,
-    recorder::{About, Recorder},
+    recorder::{About, MachineSample, Recorder},
     saving::Saving,
     signals::Signals,
     sink::Sink,
@@ -73,6 +72,7 @@ use crate::{
         accounting::{self, Accounted},
         process,
     },
+    watch::Wanted,
 };
 
 /// How a run goes on and ends.
@@ -88,10 +88,12 @@ pub struct Options {
 }
 
 /// What whoever looks on may ask of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Place a mark.
     Mark,
+    /// With [`Tier::Auto`], follow each call of the allocators of these processes and of no others, the most urgent first.
+    Closer(Vec<Wanted>),
     /// End.
     Quit,
 }
@@ -191,6 +193,12 @@ impl Run {
         run
     }
 
+    /// For a run without an end: what is kept of what has ended is bounded, and so is how well old times are known. To be
+    /// called first.
+    pub fn keep_lean(&mut self) {
+        self.heap.keep_lean();
+    }
+
     /// Takes in the processes that were found running.
     fn begin(&mut self, now_ns: u64) {
         for event in self.kernel.beginnings(now_ns) {
@@ -236,15 +244,15 @@ impl Run {
                 _ = signals.mark.recv() => self.mark()?,
                 Some(request) = requests.recv() => match request {
                     Request::Mark => self.mark()?,
+                    Request::Closer(wanted) => {
+                        self.tiers.ask(wanted);
+                        self.judge_tiers(&HashMap::new(), options)?;
+                    }
                     Request::Quit => break Ending::Quit,
                 },
                 _ = interval.tick() => {
                     let rss_bytes = self.take_interval()?;
-                    if options.tier == Tier::Auto {
-                        let Self { tiers, alive, kernel, recorder, .. } = &mut self;
-                        tiers.says_so = options.warnings;
-                        tiers.judge(kernel::now_ns(), &rss_bytes, alive, kernel, recorder)?;
-                    }
+                    self.judge_tiers(&rss_bytes, options)?;
                     self.forget_vanished();
                     self.kernel.look_for_more();
                     self.begin(kernel::now_ns());
@@ -288,6 +296,19 @@ impl Run {
             launched.try_wait();
         }
         Ok((ending, detaching))
+    }
+
+    /// Decides who is traced more closely.
+    fn judge_tiers(&mut self, rss_bytes: &HashMap<ProcessId, u64>, options: &Options) -> Result<()> {
+        if options.tier != Tier::Auto {
+            return Ok(());
+        }
+        let Self { tiers, alive, kernel, recorder, budget, heap, .. } = self;
+        tiers.says_so = options.warnings;
+        let mut stage = tiers::Stage { alive, kernel, recorder, budget };
+        let events = tiers.judge(kernel::now_ns(), rss_bytes, &mut stage)?;
+        events.iter().for_each(|it| heap.apply(it));
+        Ok(())
     }
 
     /// Keeps within what tracing may cost.
@@ -348,10 +369,14 @@ impl Run {
             self.recorder.allocators(process, allocators);
         }
         self.groups.retain(|process, _| self.alive.contains_key(process));
-        let groups: BTreeSet<&String> = self.groups.values().collect();
-        let groups = groups.into_iter().filter_map(|it| group_sample(it)).collect();
+        let groups = accounting::with_limited(self.groups.values().cloned());
+        let machine = MachineSample {
+            cgroups: groups.into_iter().filter_map(group_sample).collect(),
+            pressure: accounting::pressure(),
+        };
         let used = self.budget.take_used(&self.alive);
-        self.recorder.interval(interval, rss.clone(), used, groups)?;
+        self.recorder.interval(interval, rss.clone(), used, machine)?;
+        self.kernel.forget_stacks(&self.heap.forget_stacks());
         Ok(rss)
     }
 
@@ -382,9 +407,18 @@ impl Run {
     }
 }
 
-fn group_sample(path: &str) -> Option<CgroupSample> {
-    let Accounted { memory_bytes, limit_bytes } = accounting::of_group(path)?;
-    Some(CgroupSample { path: path.to_owned(), memory_bytes, limit_bytes })
+fn group_sample(path: String) -> Option<CgroupSample> {
+    let Accounted { memory_bytes, limit_bytes, reclaimable_bytes, pressure, oom_count, oom_kill_count } =
+        accounting::of_group(&path)?;
+    Some(CgroupSample {
+        path,
+        memory_bytes,
+        limit_bytes,
+        reclaimable_bytes,
+        pressure,
+        oom_count,
+        oom_kill_count,
+    })
 }
 
 /// Notes who is alive, and whom the OOM killer has chosen.

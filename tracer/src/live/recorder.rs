@@ -48,11 +48,17 @@ pub struct About {
 /// Intervals that may wait to be written: beyond that the disk is too slow, and waiting is right.
 const QUEUE: usize = 64;
 
+/// What is known of the machine at the end of an interval.
+pub struct MachineSample {
+    pub cgroups: Vec<CgroupSample>,
+    pub pressure: Option<f64>,
+}
+
 enum Message {
     Modules(Vec<Module>),
     Descriptions(Vec<(ProcessId, Description)>),
     Allocators(ProcessId, Vec<String>),
-    Interval(Box<Interval>, HashMap<ProcessId, u64>, HashMap<ProcessId, Used>, Vec<CgroupSample>),
+    Interval(Box<Interval>, HashMap<ProcessId, u64>, HashMap<ProcessId, Used>, MachineSample),
     Tier(TierRow),
     Mark(f64),
     Oom(Box<OomRow>),
@@ -132,9 +138,9 @@ impl Recorder {
         interval: Interval,
         rss_bytes: HashMap<ProcessId, u64>,
         used: HashMap<ProcessId, Used>,
-        cgroups: Vec<CgroupSample>,
+        machine: MachineSample,
     ) -> Result<()> {
-        self.send(Message::Interval(Box::new(interval), rss_bytes, used, cgroups))
+        self.send(Message::Interval(Box::new(interval), rss_bytes, used, machine))
     }
 
     /// A process is traced in another way from now on, or is not, for a reason.
@@ -194,6 +200,9 @@ struct Work<S> {
     unnamed: Vec<StackFrames>,
 }
 
+/// Names that are kept at hand; without them they are looked up again.
+const MAX_FUNCTIONS: usize = 1 << 18;
+
 /// Stacks that may wait for names.
 const MAX_UNNAMED: usize = 1 << 14;
 
@@ -221,8 +230,8 @@ impl<S: Sink> Work<S> {
                 Message::Allocators(process, allocators) => {
                     self.allocators.insert(process, allocators);
                 }
-                Message::Interval(interval, rss_bytes, used, cgroups) => {
-                    self.interval(&interval, &rss_bytes, &used, cgroups)?;
+                Message::Interval(interval, rss_bytes, used, machine) => {
+                    self.interval(&interval, &rss_bytes, &used, machine)?;
                 }
                 Message::Tier(tier) => {
                     self.sink.row(Row::Tier(tier))?;
@@ -258,8 +267,9 @@ impl<S: Sink> Work<S> {
         interval: &Interval,
         rss_bytes: &HashMap<ProcessId, u64>,
         used: &HashMap<ProcessId, Used>,
-        cgroups: Vec<CgroupSample>,
+        machine: MachineSample,
     ) -> io::Result<()> {
+        let MachineSample { cgroups, pressure } = machine;
         self.find_names(&interval.stacks);
         self.name_generated(&interval.stacks)?;
         for stack in &interval.stacks {
@@ -274,7 +284,7 @@ impl<S: Sink> Work<S> {
             sample.cpu_us = used.map(|it| it.cpu_us);
             sample.tracing_us = used.map(|it| it.tracing_us);
         }
-        self.sink.row(Row::Interval(IntervalRow { cgroups, ..row }))?;
+        self.sink.row(Row::Interval(IntervalRow { cgroups, pressure, ..row }))?;
         self.sink.flush()
     }
 
@@ -294,6 +304,8 @@ impl<S: Sink> Work<S> {
             self.descriptions.remove(&state.id);
             self.allocators.remove(&state.id);
             self.processes.remove(&state.id);
+            // Frames that have names keep them.
+            self.generated.retain(|_, (file, _)| file.tgid() != state.tgid);
         } else if is_new {
             self.processes.insert(state.id, row.clone());
         }
@@ -302,6 +314,10 @@ impl<S: Sink> Work<S> {
 
     /// One question for each file: opening its tables costs more than looking a name up.
     fn find_names(&mut self, stacks: &[StackFrames]) {
+        if self.functions.len() > MAX_FUNCTIONS {
+            // Those of code that was made at run time cannot always be found again.
+            self.functions.retain(|frame, _| self.generated.contains_key(&frame.object()));
+        }
         let mut unknown: HashMap<u32, Vec<u64>> = HashMap::new();
         for frame in stacks.iter().flat_map(|it| it.frames.iter()) {
             if !self.functions.contains_key(frame) {

@@ -88,6 +88,7 @@ fn interval(second: i64) -> IntervalRow {
         t_s: second as f64,
         processes: vec![process],
         cgroups: Vec::new(),
+        pressure: None,
         sites: if second == 1 { vec![leak, cache] } else { vec![leak] },
         loss: BTreeMap::from([("truncated_stacks".to_owned(), 1)]),
     }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::Error as _};
 
-use super::{BlackBoxConfig, Budget, HttpConfig, IncidentsConfig, Outlets};
+use super::{BlackBoxConfig, Budget, HttpConfig, IncidentsConfig, Outlets, Trigger};
 
 /// What the file says. What it does not say is as usual.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Config {
     /// Whom alerts are told to.
     pub alerts: Outlets,
     pub http: HttpConfig,
+    /// When to look closely at a process; none of them if it is empty, and the usual ones if it is not there.
+    #[serde(rename = "trigger")]
+    pub triggers: Option<Vec<Trigger>>,
 }
 
 /// The file is not as it should be; says where.
@@ -30,7 +33,16 @@ impl Config {
     /// # Errors
     /// With the line and what is expected there.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        Ok(toml::from_str(text)?)
+        let config: Self = toml::from_str(text)?;
+        for trigger in config.triggers.iter().flatten() {
+            trigger.check().map_err(toml::de::Error::custom)?;
+        }
+        Ok(config)
+    }
+
+    /// Those of the file, or the usual ones.
+    pub fn triggers(&self) -> Vec<Trigger> {
+        self.triggers.clone().unwrap_or_else(Trigger::usual)
     }
 }
 
@@ -41,11 +53,27 @@ mod tests {
     #[test]
     fn nothing_is_as_usual() {
         assert_eq!(Config::parse("").unwrap(), Config::default());
+        assert_eq!(Config::default().triggers(), Trigger::usual());
+        assert_eq!(Config::parse("trigger = []").unwrap().triggers(), []);
+    }
+
+    #[test]
+    fn triggers_are_tables() {
+        let text = "[[trigger]]\nrss-share = '80%'\ncalm = '2m'\n[[trigger]]\ngrowth = '1MiB/min'\nfor = '10m'\n\
+                    name = 'app'\nsuspicious = true";
+        let specs = ["rss-share=80%,calm=2m", "growth=1MiB/min,for=10m,name=app,suspicious"];
+        let expected: Vec<Trigger> = specs.iter().map(|it| it.parse().unwrap()).collect();
+        assert_eq!(Config::parse(text).unwrap().triggers(), expected);
     }
 
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
-        let error = Config::parse("state-dir = '/tmp'\nstate-dri = 'x'").unwrap_err().to_string();
-        assert!(error.contains("line 2") && error.contains("state-dri"), "{error}");
+        let wrong = |text: &str, said: &[&str]| {
+            let error = Config::parse(text).unwrap_err().to_string();
+            assert!(said.iter().all(|it| error.contains(it)), "{error}");
+        };
+        wrong("state-dir = '/tmp'\nstate-dri = 'x'", &["line 2", "state-dri"]);
+        wrong("[[trigger]]\nrss-share = 'most'", &["line 2", "most"]);
+        wrong("[[trigger]]\nname = 'app'", &["needs a condition"]);
     }
 }

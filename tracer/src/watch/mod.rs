@@ -7,10 +7,13 @@ mod budget;
 mod config;
 mod evidence;
 mod growth;
+mod held;
 mod http;
 mod incident;
 mod outlets;
 mod rise;
+pub mod suspicion;
+mod trigger;
 mod watched;
 mod wear;
 mod written;
@@ -21,11 +24,13 @@ pub use self::{
     budget::{Budget, Ceiling, Limit, Selector},
     config::{Config, ConfigError},
     evidence::{Evidence, TopStack},
+    held::Held,
     http::{HttpConfig, Listen},
     incident::{
         BlackBoxConfig, Facts, IncidentsConfig, STATE_DIR, ended_badly, happened_s, incident, interrupted,
     },
     outlets::{Elsewhere, Log, Outlets, Secret, Webhook},
+    trigger::{Trigger, Triggers, Wanted},
     watched::{Group, Standing, Watched},
     wear::Wear,
 };

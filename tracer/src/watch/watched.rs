@@ -12,6 +12,9 @@ use crate::{
 /// How far back the growth of a process is looked at.
 const GROWTH_S: f64 = 60.0;
 
+/// Whoever asks for the growth of a span wants at least this part of it to be known.
+const NEARLY: f64 = 0.85;
+
 /// Everything that is known of a run in progress.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
@@ -28,23 +31,31 @@ pub struct Watched {
 pub struct Standing<'a> {
     pub row: &'a ProcessRow,
     pub rss_bytes: u64,
-    /// Of the last minute; `None` where too little is known.
+    /// Of the last minute; `None` where too little is known, or nothing grows.
     pub growth_bytes_per_s: Option<f64>,
-    /// The least of what its control group and its own limits allow.
+    /// The least of what its control groups and its own limits allow.
     pub limit_bytes: Option<u64>,
+    /// Of the control groups with a limit that it is in: the one that will be full first.
+    pub group: Option<Group<'a>>,
+    /// The share of the last ten seconds in which somebody in its control group waited for memory, or if that is not known,
+    /// on the machine.
+    pub pressure: Option<f64>,
     /// What its sites hold.
     pub live: Cost,
     /// Each call of its allocator is followed.
     pub is_exact: bool,
 }
 
-/// A control group of a process that lives.
+/// A control group of a process that lives, or one above that has a limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group<'a> {
     pub path: &'a str,
+    /// Without what the kernel would take back before it kills anybody.
     pub memory_bytes: u64,
     pub limit_bytes: Option<u64>,
     pub growth_bytes_per_s: Option<f64>,
+    /// The share of the last ten seconds in which somebody in it waited for memory.
+    pub pressure: Option<f64>,
 }
 
 impl Watched {
@@ -65,76 +76,142 @@ impl Watched {
     /// The processes that live, by number.
     pub fn processes(&self) -> impl Iterator<Item = Standing<'_>> {
         let groups: BTreeMap<&str, Group<'_>> = self.groups().map(|it| (it.path, it)).collect();
+        let exact = self.exact();
         self.recording.processes.values().filter_map(move |row| {
             let samples = self.recording.samples.get(&row.id)?;
             let last = samples.last()?;
             if row.ended.is_some() {
                 return None;
             }
-            let group = row.cgroup.as_deref().and_then(|it| groups.get(it));
-            let limits = [row.limit_bytes, group.and_then(|it| it.limit_bytes)];
-            let rss = samples.iter().filter_map(|it| Some((it.interval, it.rss_bytes?)));
+            let in_groups = || row.cgroup.iter().flat_map(|it| above(it)).filter_map(|it| groups.get(it));
+            let group = in_groups().filter(|it| it.limit_bytes.is_some()).max_by(|a, b| a.cmp_fullness(b));
+            // What it was allowed when it was met may have changed since.
+            let limit_bytes = match in_groups().next() {
+                Some(_) => in_groups().filter_map(|it| it.limit_bytes).min(),
+                None => row.limit_bytes,
+            };
             Some(Standing {
                 row,
                 rss_bytes: last.rss_bytes?,
-                growth_bytes_per_s: self.growth(rss),
-                limit_bytes: limits.into_iter().flatten().min(),
+                growth_bytes_per_s: self.growth(row.id, GROWTH_S),
+                limit_bytes,
+                group: group.cloned(),
+                pressure: in_groups().next().and_then(|it| it.pressure).or(self.recording.pressure),
                 live: last.live,
-                is_exact: self.is_exact(row.id),
+                is_exact: exact.get(&row.id).copied().unwrap_or(self.begins_exact()),
             })
         })
     }
 
-    /// The control groups of processes that live, by path.
+    /// The control groups of processes that live, and those above them that have a limit, by path.
     pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
         let now = self.recording.times_s.len().saturating_sub(1) as u32;
         self.recording.cgroups.iter().filter_map(move |(path, samples)| {
             let (interval, last) = samples.last()?;
             (*interval == now).then(|| Group {
                 path,
-                memory_bytes: last.memory_bytes,
+                memory_bytes: last.memory_bytes.saturating_sub(last.reclaimable_bytes.unwrap_or(0)),
                 limit_bytes: last.limit_bytes,
-                growth_bytes_per_s: self.growth(samples.iter().map(|it| (it.0, it.1.memory_bytes))),
+                growth_bytes_per_s: self
+                    .slope(samples.iter().map(|it| (it.0, it.1.memory_bytes)), GROWTH_S)
+                    .map(|it| it.0),
+                pressure: last.pressure,
             })
         })
     }
 
     /// Of a process, over the last minute that it lived.
     pub(super) fn rss_growth(&self, process: u32) -> Option<f64> {
-        let samples = self.recording.samples.get(&process)?;
-        self.growth(samples.iter().filter_map(|it| Some((it.interval, it.rss_bytes?))))
+        self.growth(process, GROWTH_S)
     }
 
+    /// The growth of a process's resident memory in so many last seconds; `None` if it is not known for nearly so long, or
+    /// has not grown.
+    pub fn growth_over(&self, process: u32, span_s: f64) -> Option<f64> {
+        let (slope, known_s) = self.slope(self.rss(process)?, span_s)?;
+        (known_s >= NEARLY * span_s).then_some(slope)
+    }
+
+    /// Whether the calls of its allocator are followed, or were when it ended.
     pub fn is_exact(&self, process: u32) -> bool {
         let last = self.recording.tiers.iter().rfind(|it| it.process == process);
-        last.map_or(["", "exact"].contains(&&*self.recording.header.tier), |it| it.tier == "exact")
+        last.map_or(self.begins_exact(), |it| it.tier == "exact")
     }
 
-    /// By what there was in each interval.
-    fn growth(&self, bytes: impl DoubleEndedIterator<Item = (u32, u64)>) -> Option<f64> {
-        let from_s = self.now_s() - GROWTH_S;
+    /// As far as it is known.
+    fn growth(&self, process: u32, span_s: f64) -> Option<f64> {
+        self.slope(self.rss(process)?, span_s).map(|it| it.0)
+    }
+
+    fn rss(&self, process: u32) -> Option<impl DoubleEndedIterator<Item = (u32, u64)>> {
+        let samples = self.recording.samples.get(&process)?;
+        Some(samples.iter().filter_map(|it| Some((it.interval, it.rss_bytes?))))
+    }
+
+    /// Who is traced exactly or is not, against what was so at the beginning.
+    fn exact(&self) -> BTreeMap<u32, bool> {
+        self.recording.tiers.iter().map(|it| (it.process, it.tier == "exact")).collect()
+    }
+
+    fn begins_exact(&self) -> bool {
+        ["", "exact"].contains(&&*self.recording.header.tier)
+    }
+
+    /// Bytes per second, by what there was in each interval of so many last seconds, and how many seconds those are.
+    fn slope(&self, bytes: impl DoubleEndedIterator<Item = (u32, u64)>, span_s: f64) -> Option<(f64, f64)> {
+        let now_s = self.now_s();
         let time_s = |interval: u32| self.recording.times_s[interval as usize];
-        let recent = bytes.rev().take_while(|it| time_s(it.0) >= from_s);
-        let (mut times_s, mut bytes): (Vec<f64>, Vec<i64>) =
-            recent.map(|(interval, bytes)| (time_s(interval), bytes as i64)).unzip();
+        let recent =
+            bytes.rev().map(|it| (time_s(it.0), it.1 as i64)).take_while(|it| it.0 >= now_s - span_s);
+        let (mut times_s, mut bytes): (Vec<f64>, Vec<i64>) = recent.unzip();
+        // Most stand still.
+        if bytes.windows(2).all(|it| it[0] == it[1]) {
+            return None;
+        }
         times_s.reverse();
         bytes.reverse();
-        growth_bytes_per_s(&times_s, &bytes)
+        Some((growth_bytes_per_s(&times_s, &bytes)?, now_s - times_s.first()?))
     }
 }
 
+/// A control group's path and those above it.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    std::path::Path::new(path).ancestors().filter_map(|it| it.to_str())
+}
+
 impl Standing<'_> {
-    /// When it has what it may, if it goes on like this; `None` if it does not grow or has no limit.
+    /// What it has of what it may have.
+    pub fn share(&self) -> Option<f64> {
+        share(self.rss_bytes, self.limit_bytes)
+    }
+
+    /// When it, or its control group, has what it may, if it goes on like this; `None` if nothing grows or there is no limit.
     pub fn time_to_limit_s(&self) -> Option<f64> {
-        time_to_limit_s(self.rss_bytes, self.limit_bytes, self.growth_bytes_per_s)
+        let own_s = time_to_limit_s(self.rss_bytes, self.limit_bytes, self.growth_bytes_per_s);
+        // Of a group that grows those are to blame that grow themselves.
+        let group = self.group.as_ref().filter(|_| self.growth_bytes_per_s.is_some());
+        [own_s, group.and_then(Group::time_to_limit_s)].into_iter().flatten().min_by(f64::total_cmp)
     }
 }
 
 impl Group<'_> {
+    /// As [`Standing::share`].
+    pub fn share(&self) -> Option<f64> {
+        share(self.memory_bytes, self.limit_bytes)
+    }
+
     /// As [`Standing::time_to_limit_s`].
     pub fn time_to_limit_s(&self) -> Option<f64> {
         time_to_limit_s(self.memory_bytes, self.limit_bytes, self.growth_bytes_per_s)
     }
+
+    fn cmp_fullness(&self, other: &Self) -> std::cmp::Ordering {
+        self.share().unwrap_or(0.0).total_cmp(&other.share().unwrap_or(0.0))
+    }
+}
+
+fn share(bytes: u64, limit_bytes: Option<u64>) -> Option<f64> {
+    limit_bytes.map(|it| bytes as f64 / it.max(1) as f64)
 }
 
 fn time_to_limit_s(bytes: u64, limit_bytes: Option<u64>, growth_bytes_per_s: Option<f64>) -> Option<f64> {
@@ -158,6 +235,7 @@ mod tests {
                 path: "/app".to_owned(),
                 memory_bytes: rss_bytes + 1000,
                 limit_bytes: Some(101_000),
+                ..CgroupSample::default()
             };
             watched.add([Row::Interval(IntervalRow {
                 t_s: f64::from(second),
@@ -175,7 +253,10 @@ mod tests {
         let process = watched.processes().next().unwrap();
         assert_eq!((process.rss_bytes, process.limit_bytes), (29_000, Some(101_000)));
         assert_eq!(process.growth_bytes_per_s, Some(1000.0));
-        assert_eq!(process.time_to_limit_s(), Some(72.0));
+        // Its group will be full a second before.
+        assert_eq!(process.time_to_limit_s(), Some(71.0));
+        assert_eq!(watched.growth_over(1, 10.0), Some(1000.0));
+        assert_eq!(watched.growth_over(1, 600.0), None, "it is not known for so long");
         assert_eq!(watched.groups().next().unwrap().time_to_limit_s(), Some(71.0));
     }
 
@@ -183,6 +264,33 @@ mod tests {
     fn what_does_not_grow_will_not() {
         let watched = watched(|_| 5000);
         assert_eq!(watched.processes().next().unwrap().time_to_limit_s(), None);
+    }
+
+    /// What limits a process may lie far above it, and most of it may be copies of files.
+    #[test]
+    fn the_fullest_group_counts() {
+        let mut watched = Watched::default();
+        let row =
+            |cgroup: &str| ProcessRow { id: 1, cgroup: Some(cgroup.to_owned()), ..ProcessRow::default() };
+        let group = |path: &str, memory_bytes, limit_bytes, reclaimable_bytes| CgroupSample {
+            path: path.to_owned(),
+            memory_bytes,
+            limit_bytes,
+            reclaimable_bytes,
+            ..CgroupSample::default()
+        };
+        let cgroups = vec![
+            group("/a", 60, Some(100), None),
+            group("/a/b", 50, Some(52), Some(40)),
+            group("/a/b/c", 50, None, None),
+            group("/z", 99, Some(100), None),
+        ];
+        let processes = vec![ProcessSample { process: 1, rss_bytes: Some(26), ..ProcessSample::default() }];
+        watched.add([Row::Process(row("/a/b/c"))]);
+        watched.add([Row::Interval(IntervalRow { processes, cgroups, ..IntervalRow::default() })]);
+        let process = watched.processes().next().unwrap();
+        assert_eq!((process.limit_bytes, process.share()), (Some(52), Some(0.5)));
+        assert_eq!(process.group.map(|it| (it.path, it.share())), Some(("/a", Some(0.6))));
     }
 
     #[test]

@@ -39,6 +39,7 @@ mod synthetic;
 mod terminal;
 mod top;
 mod tracer;
+mod triggers;
 mod truth;
 mod windows;
 mod workload;

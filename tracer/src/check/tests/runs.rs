@@ -109,6 +109,7 @@ impl Run {
             t_s: second as f64,
             processes: (0..self.processes.len() as u32).map(process).collect(),
             cgroups: Vec::new(),
+            pressure: None,
             sites: (0..).zip(&self.sites).filter_map(site).collect(),
             loss: self.loss.clone(),
         }

@@ -53,6 +53,11 @@ impl Process {
     /// The calls of its allocator are not seen any more: its blocks leave, and what is mapped stays.
     pub(in crate::heap) fn unfollow(&mut self, losses: &mut Losses) {
         losses.add(Loss::UnfollowedProcesses, 1);
+        self.relax();
+    }
+
+    /// The same, where nobody wants to see them.
+    pub(in crate::heap) fn relax(&mut self) {
         let blocks = std::mem::take(&mut self.blocks);
         blocks.blocks().for_each(|(_, it)| self.close(it));
         self.displaced = FxHashMap::default();

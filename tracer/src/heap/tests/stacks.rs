@@ -1,11 +1,13 @@
 //! Keys, stacks, and stacks that never came.
 
+use std::collections::BTreeSet;
+
 use expect_test::expect;
 
 use super::{SECOND, apply, check, heap};
 use crate::{
     estimate::Rate,
-    event::{Event, Loss, ProcessId, StackKey, Stop, Via},
+    event::{Event, Frame, Loss, ProcessId, StackKey, Stop, Via},
     interval::Losses,
     script,
 };
@@ -124,4 +126,43 @@ fn numbers_that_are_used_once_do_not_pile_up() {
     assert_eq!((interval.stacks.len(), interval.sites.len()), (1, 1));
     assert_eq!(interval.losses, Losses::default());
     assert_eq!(heap.stacks.key_count(), 2 + (200_000 - 100) % (1 << 15) + (1 << 15));
+}
+
+/// Of a run without an end: what no process that lives has any more is told again when it comes back.
+#[test]
+fn stacks_of_the_dead_are_forgotten() {
+    let mut heap = heap();
+    heap.keep_lean();
+    let mut told = BTreeSet::new();
+    let mut known = 0;
+    for process in 1..=40 {
+        let tgid = process;
+        let process = ProcessId(process);
+        heap.apply(&Event::Begin { process, time_ns: 0, tgid, name: "app".into(), break_end: None });
+        for number in 0..4000 {
+            // One of all, those of two processes each, and new ones.
+            let number = if number == 0 { 1 } else { u64::from(tgid / 2 + 1) * 10_000 + number };
+            let (key, offset) = (StackKey(number), number);
+            let frames = vec![Frame::new(1, offset)].into();
+            heap.apply(&Event::Stack { key, stop: Stop::Complete, frames });
+            let (via, rate) = (Via::Malloc, Rate::EXACT);
+            let (address, size_bytes) = (number, 1);
+            heap.apply(&Event::Alloc { process, time_ns: 0, via, address, size_bytes, stack: key, rate });
+        }
+        let interval = heap.interval(SECOND * u64::from(tgid));
+        // Whoever listens knows each stack of this interval from this one.
+        told.extend(interval.stacks.iter().map(|it| it.id));
+        let fresh: BTreeSet<_> = interval.stacks.iter().map(|it| it.id).collect();
+        assert_eq!(fresh.len(), interval.stacks.len(), "told twice");
+        assert!(interval.sites.iter().all(|it| fresh.contains(&it.stack)));
+        assert_eq!(interval.losses, Losses::default());
+        let gone = heap.forget_stacks();
+        known = heap.stacks.key_count();
+        assert!(known <= (1 << 16) + 4000, "{known}");
+        if tgid <= 39 {
+            heap.apply(&Event::Exit { process, time_ns: 0, status: 0 });
+        }
+        assert!(!gone.contains(&StackKey(1)), "it is in use");
+    }
+    assert!(told.len() > (1 << 16) && known < told.len(), "{} of {}", known, told.len());
 }

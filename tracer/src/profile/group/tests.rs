@@ -66,6 +66,7 @@ fn recording(who: &[Who], held: &[[i64; 6]]) -> Recording {
             path: "/a".to_owned(),
             memory_bytes: second as u64,
             limit_bytes: None,
+            ..CgroupSample::default()
         });
         recording.add(Row::Interval(row));
     }

@@ -34,8 +34,12 @@ fn recording(rows: Vec<ProcessRow>) -> Recording {
     recording.add(Row::Header(Header { target: "-a".to_owned(), ..Header::default() }));
     recording.add(Row::Stack(StackRow { id: 0, stop: "complete".to_owned(), frames: Vec::new() }));
     for t_s in [50.0, 100.0] {
-        let group =
-            CgroupSample { path: "/web".to_owned(), memory_bytes: 5 << 20, limit_bytes: Some(1 << 30) };
+        let group = CgroupSample {
+            path: "/web".to_owned(),
+            memory_bytes: 5 << 20,
+            limit_bytes: Some(1 << 30),
+            ..CgroupSample::default()
+        };
         let mut interval = IntervalRow { t_s, cgroups: vec![group], ..IntervalRow::default() };
         for row in &rows {
             if row.ended.as_ref().is_some_and(|it| it.t_s + 50.0 <= t_s) {

@@ -22,7 +22,7 @@ const STRIKES: u32 = 3;
 
 /// What a process had resident lately.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Watch {
+pub struct Watch {
     /// Seconds and bytes.
     samples: VecDeque<(f64, i64)>,
     strikes: u32,
@@ -30,7 +30,7 @@ pub(super) struct Watch {
 
 /// Growth that is worth a closer look.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Suspicion {
+pub struct Suspicion {
     bytes: f64,
     span_s: f64,
     share: f64,
@@ -49,7 +49,7 @@ impl fmt::Display for Suspicion {
 
 impl Watch {
     /// Adds a sample; says what is suspicious if it has been so for some time.
-    pub(super) fn add(&mut self, t_s: f64, rss_bytes: i64) -> Option<Suspicion> {
+    pub fn add(&mut self, t_s: f64, rss_bytes: i64) -> Option<Suspicion> {
         if self.samples.len() == MOST_SAMPLES {
             self.samples.pop_front();
         }
