@@ -81,7 +81,10 @@ pub fn read_incident(input: impl Read) -> Result<(Header, IncidentRow), Error> {
         rows += 1;
         match row(line)? {
             Row::Incident(it) => incident = Some(*it),
-            it if rows == 1 => return Ok(recording.add(it)),
+            header if rows == 1 => {
+                recording.add(header);
+                return Ok(());
+            }
             _ => {}
         }
         Err(serde::de::Error::custom("it is of no incident"))

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::exit::Failure;
 use crate::{
     capture::IncidentRow,
-    live::{self, Kept},
+    live::{self, Incidents, Kept},
     report::{
         escape::printable,
         units,
@@ -38,7 +38,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
     let directory = args.state_dir.as_deref().unwrap_or(Path::new(STATE_DIR));
-    let (kept, unreadable) = live::incidents(directory)
+    let Incidents { kept, unreadable } = live::incidents(directory)
         .with_context(|| format!("list the incidents in {}", directory.display()))?;
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {

@@ -79,7 +79,7 @@ pub fn residents() -> Vec<Resident> {
     let resident = |it: procfs::process::Process| {
         let stat = it.stat().ok()?;
         let rss_bytes = stat.rss * page_bytes;
-        (rss_bytes > 0).then(|| Resident { pid: stat.pid as u32, name: stat.comm, rss_bytes })
+        (rss_bytes > 0).then_some(Resident { pid: stat.pid as u32, name: stat.comm, rss_bytes })
     };
     let all = procfs::process::all_processes().into_iter().flatten();
     all.filter_map(Result::ok).filter_map(resident).collect()

@@ -29,8 +29,8 @@ use crate::{
 /// How often the file is written anew, and memory gets coarser with it.
 const REWRITE: Duration = Duration::from_secs(60);
 
-/// The least time between, if it grows beyond its bound before: to write it anew takes a processor for tenths of a second.
-const LEAST_REWRITE: Duration = Duration::from_secs(5);
+/// If it grows beyond its bound before, it is written anew at once, but for a pause of so many times as long as that took.
+const REST: u32 = 9;
 
 /// Incidents of one interval: a machine on which hundreds are killed at once has one reason for all.
 const MOST_AT_ONCE: usize = 20;
@@ -47,7 +47,8 @@ pub struct BlackBox {
     log: evidence::Log,
     /// `None` after the disk has failed, until it is written anew.
     rolling: Option<Rolling>,
-    rewritten: Instant,
+    /// When it was written anew, and how long that took.
+    rewritten: Option<(Instant, Duration)>,
     /// Processes that were chosen, or have ended, since the last interval.
     news: BTreeSet<u32>,
     /// Incidents of processes that have not ended yet.
@@ -80,8 +81,7 @@ impl BlackBox {
             config: config.clone(),
             log: evidence::Log::open(),
             rolling: None,
-            // Long ago, so that the first interval begins a file.
-            rewritten: Instant::now() - REWRITE,
+            rewritten: None,
             news: BTreeSet::new(),
             open: HashMap::new(),
             has_found: false,
@@ -118,21 +118,26 @@ impl BlackBox {
             count("interrupted", watched);
         }
         self.write_incidents(watched);
-        let age = self.rewritten.elapsed();
-        let is_full = || {
-            let bytes =
-                self.rolling.as_ref().and_then(|it| it.writer.out().metadata().ok()).map(|it| it.len());
-            bytes.is_some_and(|it| it > self.config.black_box.max_size)
-        };
-        if age >= REWRITE || age >= LEAST_REWRITE && is_full() {
+        if self.is_due() {
+            let begun = Instant::now();
             watched.recording.thin_by_age();
             watched.recording.forget_ended(KEPT_ENDED);
-            self.rewritten = Instant::now();
             match self.rewrite(&watched.recording) {
                 Ok(rolling) => self.rolling = Some(rolling),
                 Err(error) => say(&format!("the black box cannot be written anew: {error}")),
             }
+            self.rewritten = Some((Instant::now(), begun.elapsed()));
+            log::info!("the black box has been written anew in {:?}", begun.elapsed());
         }
+    }
+
+    fn is_due(&self) -> bool {
+        let Some((at, took)) = self.rewritten else { return true };
+        let is_full = |it: &Rolling| {
+            it.writer.out().metadata().is_ok_and(|it| it.len() > self.config.black_box.max_size)
+        };
+        let age = at.elapsed();
+        age >= REWRITE || age >= took * REST && self.rolling.as_ref().is_some_and(is_full)
     }
 
     /// The run has come to its end, and is no incident.

@@ -53,7 +53,7 @@ pub use self::{
     saving::Saving,
     signals::Signals,
     sink::Sink,
-    state_dir::{Kept, incidents},
+    state_dir::{Incidents, Kept, incidents},
 };
 use self::{
     budget::{Budget, JUDGE, Stage},

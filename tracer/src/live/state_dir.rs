@@ -151,11 +151,17 @@ pub struct Kept {
     pub incident: IncidentRow,
 }
 
-/// The incidents of a directory, newest first, and the files that cannot be read as such, with the reason.
-///
+/// The incidents of a directory.
+pub struct Incidents {
+    /// The newest first.
+    pub kept: Vec<Kept>,
+    /// Files that cannot be read as such, and why.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
 /// # Errors
 /// If the directory cannot be read.
-pub fn incidents(directory: &Path) -> io::Result<(Vec<Kept>, Vec<(PathBuf, String)>)> {
+pub fn incidents(directory: &Path) -> io::Result<Incidents> {
     let (mut kept, mut unreadable) = (Vec::new(), Vec::new());
     for name in names(directory)?.filter(|it| it.starts_with(INCIDENT) && it.ends_with(EXTENSION)) {
         let path = directory.join(name);
@@ -166,7 +172,7 @@ pub fn incidents(directory: &Path) -> io::Result<(Vec<Kept>, Vec<(PathBuf, Strin
         }
     }
     kept.sort_by(|a, b| (&b.incident.time, &b.path).cmp(&(&a.incident.time, &a.path)));
-    Ok((kept, unreadable))
+    Ok(Incidents { kept, unreadable })
 }
 
 #[cfg(test)]

@@ -51,6 +51,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_kept_has_bounds() {
+        let text = "[incidents]\nkeep = 5\nmax-size = '1MiB'\n[black-box]\nsites = 10";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.incidents, IncidentsConfig { keep: 5, max_size: 1 << 20 });
+        assert_eq!(config.black_box, BlackBoxConfig { sites: 10, ..BlackBoxConfig::default() });
+        assert!(Config::parse("[incidents]\nmax-size = 'much'").is_err());
+    }
+
+    #[test]
     fn nothing_is_as_usual() {
         assert_eq!(Config::parse("").unwrap(), Config::default());
         assert_eq!(Config::default().triggers(), Trigger::usual());
