@@ -146,9 +146,9 @@ impl Alert {
         let title = self.subject.title();
         let budget = format!("{} of budget {:?}", self.limit.name(), self.budget);
         match &self.event {
-            Event::Resolved(Reason::Ended(how)) => format!("alert resolved: {title} is {how}; {budget}"),
+            Event::Resolved(Reason::Ended(how)) => format!("alert resolved: {title}: {how}; {budget}"),
             Event::Resolved(Reason::Withdrawn) => {
-                format!("alert resolved: {budget} holds no longer for {title}")
+                format!("alert resolved: {title}: no longer held to {budget}")
             }
             Event::Resolved(Reason::Calm) => {
                 format!("alert resolved: {title}: {measured}, {allowed} allowed by {budget}")

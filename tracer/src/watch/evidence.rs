@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Watched;
 use crate::{
-    capture::Recording,
+    capture::{Point, Recording},
     cost::Cost,
     profile::{Frame, Profile, Query, Site, Stacks},
     report::words,
@@ -17,6 +17,10 @@ const MOST_STACKS: usize = 5;
 
 /// Frames of each: what is further out says little of who allocates.
 const MOST_FRAMES: usize = 32;
+
+/// How the libraries of allocators begin.
+const ALLOCATORS: [&str; 7] =
+    ["libc.so", "libc.musl", "ld-", "libjemalloc", "libtcmalloc", "libmimalloc", "libsnmalloc"];
 
 /// What an alert names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +43,8 @@ pub struct TopStack {
     /// `heap`, `mmap` or `resident`; the last is known by samples of page faults.
     pub kind: String,
     pub live: Cost,
+    /// Two standard errors of its bytes; 0 where every block is seen.
+    pub live_error_bytes: i64,
     /// In the window that was looked at.
     pub grown_bytes: i64,
     pub growth_bytes_per_s: f64,
@@ -55,8 +61,14 @@ impl Evidence {
 }
 
 impl TopStack {
+    /// In one line, without the allocator's own functions: pages are touched inside of them.
     pub(super) fn headline(&self) -> String {
-        words::headline_of(&self.frames)
+        let is_allocator = |it: &&Frame| {
+            let module = it.module_name();
+            ALLOCATORS.iter().any(|name| module.starts_with(name))
+        };
+        let inner = self.frames.iter().take_while(is_allocator).count();
+        words::headline_of(self.frames.get(inner..).filter(|it| !it.is_empty()).unwrap_or(&self.frames))
     }
 
     fn is_sampled(&self) -> bool {
@@ -72,6 +84,7 @@ impl TopStack {
             "sampled": self.is_sampled(),
             "live_bytes": self.live.bytes,
             "live_blocks": self.live.blocks,
+            "live_error_bytes": self.live_error_bytes,
             "grown_bytes": self.grown_bytes,
             "growth_bytes_per_s": self.growth_bytes_per_s,
             "share": self.share,
@@ -170,6 +183,7 @@ impl Wanted {
                 via: it.via.to_string(),
                 kind: it.kind.to_string(),
                 live: live(recording, it),
+                live_error_bytes: last(recording, it).samples.live_error_bytes,
                 grown_bytes: it.change.bytes,
                 growth_bytes_per_s: it.growth_bytes_per_s,
                 share: weight(it) as f64 / all_bytes.max(1) as f64,
@@ -197,6 +211,9 @@ impl Wanted {
 
 /// All that is live, from before the window too.
 fn live(recording: &Recording, site: &Site) -> Cost {
-    let points = recording.sites.get(&site.id).and_then(|it| it.points.last());
-    points.map(|it| it.live()).unwrap_or_default()
+    last(recording, site).live()
+}
+
+fn last(recording: &Recording, site: &Site) -> Point {
+    recording.sites.get(&site.id).and_then(|it| it.points.last()).copied().unwrap_or_default()
 }

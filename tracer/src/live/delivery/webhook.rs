@@ -85,9 +85,15 @@ fn is_refused_certificate(error: &Error) -> bool {
 
 fn words(error: &Error) -> String {
     if is_refused_certificate(error) {
-        return format!(
-            "its certificate is not trusted ({error}); a certificate authority of your own is named by authorities = \"FILE\""
-        );
+        let error = error.to_string();
+        // Signed by itself, or by somebody unknown.
+        let is_stranger = ["UnknownIssuer", "CaUsedAsEndEntity"].iter().any(|it| error.contains(it));
+        let hint = if is_stranger {
+            "; a certificate authority of your own is named by authorities = \"FILE\""
+        } else {
+            ""
+        };
+        return format!("its certificate is not trusted ({error}){hint}");
     }
     match error {
         Error::Io(error) => error.to_string(),

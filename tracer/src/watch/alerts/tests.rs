@@ -82,6 +82,7 @@ impl World {
             allocated_bytes: *bytes as i64,
             allocated_blocks: 1 + *bytes as i64 / 4096,
             peak_bytes: *bytes as i64,
+            live_error_bytes: 4096,
             ..SiteRow::default()
         });
         let row = IntervalRow {
@@ -282,6 +283,7 @@ fn an_alert_says_all() {
             "sampled": true,
             "live_bytes": 16 * MIB,
             "live_blocks": 1 + 16 * MIB / 4096,
+            "live_error_bytes": 4096,
             "grown_bytes": 16 * MIB,
             "growth_bytes_per_s": MIB as f64 / 4.0,
             "share": 1.0,
