@@ -190,7 +190,7 @@ impl Work {
 
     /// What is told to those who ask.
     fn facts(&self) -> Facts<'_> {
-        let Alerting { firing, .. } = &self.watched.alerting;
+        let Alerting { firing, failures } = &self.watched.alerting;
         let name = |((budget, severity), count): (&(String, Severity), &u64)| {
             ((budget.clone(), severity.name().to_owned()), *count)
         };
@@ -198,6 +198,7 @@ impl Work {
             watched: &self.watched,
             since_interval_s: self.interval_at.elapsed().as_secs_f64(),
             alerts: firing.iter().map(name).collect(),
+            alert_failures: failures.clone(),
             incidents: self.watched.incidents.clone(),
             troubles: Vec::new(),
         }

@@ -142,6 +142,8 @@ impl Numbers {
             ([("budget", budget.as_str()), ("severity", severity.as_str())], *count as f64)
         });
         out.gauges("alerts_firing", "Alerts that have not resolved", alerts)?;
+        let failures = overview.alert_failures.iter().map(|(way, count)| ([("way", *way)], *count as f64));
+        out.counters("alert_failures", "Alerts that could not be told, by whom they were for", failures)?;
         let left_out = self.left_out();
         let left_out = left_out.iter().map(|(what, amount)| ([("what", *what)], *amount as f64));
         out.gauges("left_out", "What is too much to be named here, in numbers and in bytes", left_out)?;
@@ -275,6 +277,7 @@ mod tests {
             losses: [("lost_events".to_owned(), 3)].into(),
             events: 12,
             alerts: [(("web".to_owned(), "error".to_owned()), 1)].into(),
+            alert_failures: [("webhook", 2)].into(),
             limits: Limits { processes: 2, sites: 1 },
             ..Overview::default()
         }
@@ -296,6 +299,7 @@ mod tests {
             "alloctrace_losses_total{loss=\"late_probes\"} 0.0",
             "alloctrace_events_total 12.0",
             "alloctrace_alerts_firing{budget=\"web\",severity=\"error\"} 1.0",
+            "alloctrace_alert_failures_total{way=\"webhook\"} 2.0",
             "alloctrace_tracer_cpu_seconds_total 1.5",
             "# TYPE alloctrace_losses counter",
         ] {

@@ -26,6 +26,8 @@ pub struct Facts<'a> {
     pub since_interval_s: f64,
     /// What is alarming now: (budget, severity), and of how many.
     pub alerts: BTreeMap<(String, String), u64>,
+    /// Alerts that could not be told, by whom they were for.
+    pub alert_failures: BTreeMap<&'static str, u64>,
     /// Incidents that were written since the start, by kind.
     pub incidents: BTreeMap<String, u64>,
     /// What does not work, in words.
@@ -38,6 +40,7 @@ impl<'a> Facts<'a> {
             watched,
             since_interval_s: 0.0,
             alerts: BTreeMap::new(),
+            alert_failures: BTreeMap::new(),
             incidents: BTreeMap::new(),
             troubles: Vec::new(),
         }

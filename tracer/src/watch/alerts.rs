@@ -1,13 +1,16 @@
 //! Which budgets are near their end or breached, and what is to be told of it: each matter once when it becomes a warning, once
 //! when it becomes an error, and once when it is over.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    path::Path,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Alert, Budget, Ceiling, Event, Limit, Outlets, Reason, Severity, Standing, Subject, Watched, alert,
-    evidence,
+    Alert, Budget, Ceiling, Event, Group, Limit, Outlets, Reason, Severity, Standing, Subject, Watched,
+    alert, evidence,
     evidence::{Evidence, Wanted},
     growth::Course,
     rise::{Level, Rise, Rules, Turn},
@@ -190,6 +193,7 @@ impl Alerts {
         let mut measured = Vec::new();
         // The processes that make a group the business of a limit.
         let mut members: BTreeMap<(usize, usize, &str), BTreeSet<u32>> = BTreeMap::new();
+        let groups: HashMap<&str, Group<'_>> = watched.groups().map(|it| (it.path, it)).collect();
         let mut heaps: Option<HashMap<u32, i64>> = None;
         for standing in watched.processes() {
             let id = standing.row.id;
@@ -215,9 +219,11 @@ impl Alerts {
                                 (it.bytes_per_s, Some(sure), rate.bytes_per_s())
                             })
                         }
-                        Limit::Cgroup(_) => {
-                            if let Some(path) = standing.row.cgroup.as_deref() {
-                                members.entry((budget, limit, path)).or_default().insert(id);
+                        Limit::Cgroup(ceiling) => {
+                            for path in groups_of(standing.row.cgroup.as_deref(), ceiling, &groups) {
+                                if self.budgets[budget].selector.selects_group(path) {
+                                    members.entry((budget, limit, path)).or_default().insert(id);
+                                }
                             }
                             None
                         }
@@ -226,7 +232,6 @@ impl Alerts {
                 }
             }
         }
-        let groups: HashMap<&str, _> = watched.groups().map(|it| (it.path, it)).collect();
         for ((budget, limit, path), processes) in members {
             let (Some(group), Limit::Cgroup(ceiling)) =
                 (groups.get(path), self.budgets[budget].limits[limit])
@@ -300,6 +305,19 @@ impl std::fmt::Display for Who {
             Self::Group(path) => out.write_str(path),
         }
     }
+}
+
+/// The groups of a process that a ceiling is for: its own, and of a share, all above it that have a limit.
+fn groups_of<'a>(
+    own: Option<&'a str>,
+    ceiling: Ceiling,
+    groups: &HashMap<&str, Group<'_>>,
+) -> impl Iterator<Item = &'a str> {
+    let above = own.map(Path::new).into_iter().flat_map(Path::ancestors).filter_map(Path::to_str);
+    above.filter(move |path| match ceiling {
+        Ceiling::Bytes(_) => Some(*path) == own,
+        Ceiling::Share(_) => groups.get(path).is_some_and(|it| it.limit_bytes.is_some()),
+    })
 }
 
 fn of_process(standing: &Standing<'_>, (amount, sure, allowed): (f64, Option<f64>, f64)) -> Measured {

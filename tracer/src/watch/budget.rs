@@ -155,7 +155,7 @@ impl Selector {
     }
 
     /// Its path is, or lies below, what is asked for.
-    fn selects_group(&self, path: &str) -> bool {
+    pub(super) fn selects_group(&self, path: &str) -> bool {
         let Some(top) = &self.cgroup else { return true };
         let below = path.strip_prefix(top.trim_end_matches('/'));
         below.is_some_and(|it| it.is_empty() || it.starts_with('/'))

@@ -314,3 +314,29 @@ fn stacks_are_those_of_the_process_and_why_there_are_none_is_said() {
     assert!(told[0].evidence.stacks.is_empty());
     assert!(told[0].evidence.why_none.as_ref().unwrap().contains("no page fault was sampled"));
 }
+
+#[test]
+fn a_share_is_of_whatever_limit_there_is_above() {
+    let told = |budget: &str| {
+        let mut world = World::new(&format!("[[budget]]\n{budget}"));
+        world.begin(1, "a");
+        world.begin(2, "b");
+        let group = |path: &str, memory_bytes, limit_bytes| CgroupSample {
+            path: path.to_owned(),
+            memory_bytes,
+            limit_bytes,
+            ..CgroupSample::default()
+        };
+        let process = |process| ProcessSample { process, rss_bytes: Some(MIB), ..ProcessSample::default() };
+        let cgroups =
+            vec![group("/apps", 95, Some(100)), group("/apps/a", 40, None), group("/apps/b", 10, Some(100))];
+        let processes = vec![process(1), process(2)];
+        world.watched.add([Row::Interval(IntervalRow { processes, cgroups, ..IntervalRow::default() })]);
+        let told = world.alerts.judge(&world.watched);
+        told.iter().map(|it| it.subject_name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(told("max-cgroup = '90%'"), ["/apps"]);
+    assert_eq!(told("name = 'a'\nmax-cgroup = '90%'"), ["/apps"]);
+    assert_eq!(told("cgroup = '/apps/b'\nmax-cgroup = '10%'"), ["/apps/b"]);
+    assert_eq!(told("max-cgroup = 40"), ["/apps/a"]);
+}
