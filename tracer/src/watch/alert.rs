@@ -160,7 +160,7 @@ impl Alert {
                 };
                 let still = if matches!(self.event, Event::Repeated(_)) { "still " } else { "" };
                 let mut line = format!(
-                    "{}: {title}: {still}{measured}{over}, {allowed} allowed by {budget}",
+                    "alert {}: {title}: {still}{measured}{over}, {allowed} allowed by {budget}",
                     self.severity.name()
                 );
                 if let (Some(left_s), Some(bytes)) = (self.time_to_limit_s, self.limit_bytes) {

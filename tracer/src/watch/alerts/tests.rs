@@ -242,7 +242,7 @@ fn an_alert_says_all() {
     let alert = (0..70).find_map(|t| world.second(&[(1, MIB + t * MIB / 4)]).pop()).unwrap();
     assert_eq!(
         alert.line(),
-        "error: leak (process 101): 15.0 MiB/min over 1 min 0 s, 1.0 MiB/min allowed by max-growth of budget \"no leaks\"; \
+        "alert error: leak (process 101): 15.0 MiB/min over 1 min 0 s, 1.0 MiB/min allowed by max-growth of budget \"no leaks\"; \
          its limit of 1000.0 MiB is 1 h 5 min away; 100 % of the growth by grow < serve < main"
     );
     let expected = serde_json::json!({
