@@ -21,6 +21,7 @@ mod families;
 mod formats;
 mod groups;
 mod growth;
+mod http;
 mod incidents;
 mod input;
 mod leaving;
