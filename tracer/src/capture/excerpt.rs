@@ -1,17 +1,15 @@
 //! A part of a recording, as a recording of its own: some processes, some of their sites, some moments. Whoever holds the
 //! whole can hand it over and go on.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
-use rustc_hash::FxHashMap;
-
-use super::{Recording, Sample, SiteHistory, Stack};
+use super::{Recording, Sample, SiteHistory};
 
 /// What is to be in it.
 pub struct Part<'a> {
     /// By the recording's own numbers.
     pub processes: &'a BTreeSet<u32>,
-    pub wants_site: &'a dyn Fn(&SiteHistory) -> bool,
+    pub wants_site: &'a dyn Fn(u32, &SiteHistory) -> bool,
     /// Places in [`Recording::times_s`], in order; `None`: every one.
     pub moments: Option<&'a [u32]>,
 }
@@ -20,56 +18,58 @@ impl Recording {
     /// The part, with no more frames and modules than it names. Its counters are the whole's at each moment.
     #[must_use]
     pub fn excerpt(&self, part: &Part<'_>) -> Self {
-        let mut excerpt = Self::default();
-        excerpt.header = self.header.clone();
-        excerpt.times_s = match part.moments {
-            Some(moments) => moments.iter().map(|it| self.times_s[*it as usize]).collect(),
-            None => self.times_s.clone(),
+        let mut excerpt = Self {
+            header: self.header.clone(),
+            times_s: match part.moments {
+                Some(moments) => moments.iter().map(|it| self.times_s[*it as usize]).collect(),
+                None => self.times_s.clone(),
+            },
+            losses: self.losses.clone(),
+            pressure: self.pressure,
+            incident: self.incident.clone(),
+            end: self.end.clone(),
+            later_intervals: self.later_intervals,
+            forgotten: self.forgotten,
+            ..Self::default()
         };
-        excerpt.losses.clone_from(&self.losses);
-        excerpt.end.clone_from(&self.end);
-        excerpt.later_intervals = self.later_intervals;
         let is_in = |id: &u32| part.processes.contains(id);
         for (id, row) in self.processes.iter().filter(|it| is_in(it.0)) {
             excerpt.processes.insert(*id, row.clone());
             if let Some(samples) = self.samples.get(id) {
                 excerpt.samples.insert(*id, samples_at(samples, part.moments));
             }
-            if let Some((path, samples)) = row.cgroup.as_ref().and_then(|it| self.cgroups.get_key_value(it)) {
-                let at = |interval: u32| place(part.moments, interval);
-                let samples = samples.iter().filter_map(|it| Some((at(it.0)?, it.1.clone()))).collect();
-                excerpt.cgroups.insert(path.clone(), samples);
-            }
+        }
+        // Theirs and those above, which may have the limit.
+        let groups: Vec<&str> = excerpt.processes.values().filter_map(|it| it.cgroup.as_deref()).collect();
+        let is_above = |path: &str| groups.iter().any(|it| Path::new(it).starts_with(path));
+        for (path, samples) in self.cgroups.iter().filter(|it| is_above(it.0)) {
+            let at = |interval: u32| place(part.moments, interval);
+            let samples = samples.iter().filter_map(|it| Some((at(it.0)?, it.1.clone()))).collect();
+            excerpt.cgroups.insert(path.clone(), samples);
         }
         excerpt.ooms = self.ooms.iter().filter(|it| is_in(&it.process)).cloned().collect();
         excerpt.tiers = self.tiers.iter().filter(|it| is_in(&it.process)).cloned().collect();
         if part.moments.is_none() {
             excerpt.marks.clone_from(&self.marks);
         }
-        // By the whole's numbers.
-        let mut frames: FxHashMap<u32, u32> = FxHashMap::default();
-        let sites = self.sites.iter().filter(|it| is_in(&it.1.process) && (part.wants_site)(it.1));
+        let sites = self.sites.iter().filter(|it| is_in(&it.1.process) && (part.wants_site)(*it.0, it.1));
         for (id, site) in sites {
-            excerpt.take_stack(self, site.stack, &mut frames);
+            excerpt.take_stack(self, site.stack);
             excerpt.sites.insert(*id, site_at(site, part.moments));
         }
         excerpt
     }
 
-    fn take_stack(&mut self, whole: &Self, id: u32, frames: &mut FxHashMap<u32, u32>) {
+    fn take_stack(&mut self, whole: &Self, id: u32) {
         let Some(stack) = whole.stacks.get(&id).filter(|_| !self.stacks.contains_key(&id)) else { return };
-        let mut take = |frame: &u32| {
-            *frames.entry(*frame).or_insert_with(|| {
-                let row = whole.frames[*frame as usize].clone();
-                if let Some(module) = whole.modules.get(&row.module) {
-                    self.modules.entry(module.id).or_insert_with(|| module.clone());
-                }
-                self.frames.push(row);
-                self.frames.len() as u32 - 1
-            })
-        };
-        let taken = stack.frames.iter().map(&mut take).collect();
-        self.stacks.insert(id, Stack { stop: stack.stop.clone(), frames: taken });
+        let frames = stack.frames.iter().map(|it| &whole.frames[*it as usize]);
+        for frame in frames.clone() {
+            if let Some(module) = whole.modules.get(&frame.module) {
+                self.modules.entry(module.id).or_insert_with(|| module.clone());
+            }
+        }
+        let frames = frames.map(|it| (it.module, it.offset, it.function.as_deref()));
+        self.add_frames(id, &stack.stop, frames);
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
         profile::{Profile, Query, sample_recording},
     };
 
-    const ALL: &dyn Fn(&SiteHistory) -> bool = &|_| true;
+    const ALL: &dyn Fn(u32, &SiteHistory) -> bool = &|_, _| true;
 
     #[test]
     fn all_of_it_is_the_whole() {
@@ -181,7 +181,8 @@ mod tests {
         assert_eq!(excerpt.frames.len(), 2);
         assert_eq!(excerpt.stacks[&2].frames[..], [0, 1]);
         assert_eq!((excerpt.processes.len(), excerpt.samples.len(), excerpt.sites.len()), (1, 1, 1));
-        let nothing = whole.excerpt(&Part { processes: &processes, wants_site: &|_| false, moments: None });
+        let nothing =
+            whole.excerpt(&Part { processes: &processes, wants_site: &|_, _| false, moments: None });
         assert_eq!((nothing.sites.len(), nothing.stacks.len(), nothing.processes.len()), (0, 0, 1));
     }
 }

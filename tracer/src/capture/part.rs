@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashSet;
 
-use super::Recording;
+use super::{Part, Recording, SiteHistory};
 use crate::event::Loss;
 
 impl Recording {
@@ -12,50 +12,16 @@ impl Recording {
     /// most once. What has been left out is counted among the losses.
     #[must_use]
     pub fn part(&self, is_wanted: impl Fn(u32) -> bool, sites: usize) -> Self {
-        let processes: BTreeMap<u32, _> =
-            self.processes.iter().filter(|it| is_wanted(*it.0)).map(|(id, it)| (*id, it.clone())).collect();
-        let groups: BTreeSet<&str> = processes.values().filter_map(|it| it.cgroup.as_deref()).collect();
-        let mut part = Self {
-            header: self.header.clone(),
-            times_s: self.times_s.clone(),
-            samples: pick(&self.samples, |it| is_wanted(*it)),
-            cgroups: pick(&self.cgroups, |it| groups.contains(it.as_str())),
-            losses: self.losses.clone(),
-            marks: self.marks.clone(),
-            ooms: self.ooms.iter().filter(|it| is_wanted(it.process)).cloned().collect(),
-            tiers: self.tiers.iter().filter(|it| is_wanted(it.process)).cloned().collect(),
-            incident: self.incident.clone(),
-            end: self.end.clone(),
-            later_intervals: self.later_intervals,
-            forgotten: self.forgotten,
-            ..Self::default()
-        };
         let left_out = self.beyond(&is_wanted, sites);
-        let mut left_out_bytes = 0;
-        for (id, site) in self.sites.iter().filter(|it| is_wanted(it.1.process)) {
-            if left_out.contains(id) {
-                left_out_bytes += site.points.last().map_or(0, |it| it.live().bytes.max(0));
-            } else {
-                part.sites.insert(*id, site.clone());
-            }
-        }
+        let processes: BTreeSet<u32> = self.processes.keys().copied().filter(|it| is_wanted(*it)).collect();
+        let wants_site = |id: u32, _: &SiteHistory| !left_out.contains(&id);
+        let mut part = self.excerpt(&Part { processes: &processes, wants_site: &wants_site, moments: None });
         if !left_out.is_empty() {
+            let live = left_out.iter().filter_map(|it| self.sites.get(it)?.points.last());
+            let left_out_bytes: i64 = live.map(|it| it.live().bytes.max(0)).sum();
             *part.losses.entry(Loss::LeftOutSites.name().to_owned()).or_default() += left_out.len() as u64;
             *part.losses.entry(Loss::LeftOutBytes.name().to_owned()).or_default() += left_out_bytes as u64;
         }
-        // What its sites refer to.
-        for id in part.sites.values().map(|it| it.stack).collect::<BTreeSet<u32>>() {
-            let Some(stack) = self.stacks.get(&id) else { continue };
-            let frames = stack.frames.iter().map(|it| &self.frames[*it as usize]);
-            for frame in frames.clone() {
-                if let Some(module) = self.modules.get(&frame.module) {
-                    part.modules.entry(frame.module).or_insert_with(|| module.clone());
-                }
-            }
-            let frames = frames.map(|it| (it.module, it.offset, it.function.as_deref()));
-            part.add_frames(id, &stack.stop, frames);
-        }
-        part.processes = processes;
         part
     }
 
@@ -73,10 +39,6 @@ impl Recording {
         }
         beyond
     }
-}
-
-fn pick<K: Clone + Ord, T: Clone>(all: &BTreeMap<K, T>, is_wanted: impl Fn(&K) -> bool) -> BTreeMap<K, T> {
-    all.iter().filter(|it| is_wanted(it.0)).map(|(key, it)| (key.clone(), it.clone())).collect()
 }
 
 #[cfg(test)]

@@ -140,7 +140,7 @@ impl Delivery {
         for way in Way::ALL.into_iter().filter(|it| it.is_wanted(&outlets)) {
             let counts = &self.shared.counts[&way];
             counts.waiting.fetch_add(1, Ordering::Relaxed);
-            if !self.lane(way).is_some_and(|it| it.alerts.try_send(Arc::clone(&alert)).is_ok()) {
+            if self.lane(way).is_none_or(|it| it.alerts.try_send(Arc::clone(&alert)).is_err()) {
                 let counts = &self.shared.counts[&way];
                 counts.waiting.fetch_sub(1, Ordering::Relaxed);
                 counts.failures.fetch_add(1, Ordering::Relaxed);

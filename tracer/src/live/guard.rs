@@ -183,7 +183,7 @@ impl Work {
             recording.thin();
         }
         // Rarely enough that it costs nothing, often enough that nothing piles up.
-        if recording.times_s.len() % PRUNE_EVERY == 0 {
+        if recording.times_s.len().is_multiple_of(PRUNE_EVERY) {
             recording.prune();
         }
     }

@@ -107,7 +107,7 @@ fn excerpt(watched: &Watched, about: &About) -> Option<Excerpt> {
         None => recording.processes.values().filter(|it| it.ended.is_none()).map(|it| it.id).collect(),
     };
     let exact: BTreeSet<u32> = processes.iter().copied().filter(|it| watched.is_exact(*it)).collect();
-    let wants_site = |it: &SiteHistory| match about.kinds {
+    let wants_site = |_: u32, it: &SiteHistory| match about.kinds {
         Kinds::All => true,
         Kinds::Holding => is_holding(it, exact.contains(&it.process)),
         Kinds::One(kind) => *it.kind == *kind,

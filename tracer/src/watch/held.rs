@@ -63,7 +63,7 @@ mod tests {
         let process = *recording.processes.keys().next().unwrap();
         let largest = recording.sites.values().filter(|it| it.process == process && &*it.kind == "heap");
         let largest = largest.map(|it| it.points.last().unwrap().live().bytes).max().unwrap();
-        let held = Watched { recording }.held(process).unwrap();
+        let held = Watched { recording, ..Watched::default() }.held(process).unwrap();
         assert_eq!((held.kind.as_str(), held.most_bytes), ("heap", largest));
         assert!(held.bytes >= held.most_bytes && !held.functions.is_empty(), "{held:?}");
         assert!(held.to_string().contains(" of blocks are known, "), "{held}");
