@@ -1,5 +1,7 @@
 //! What tracing costs each process, and what is done to stay within `--max-overhead`.
 
+mod words;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     thread::JoinHandle,
@@ -13,7 +15,6 @@ use super::{
     account::{Account, Used},
     governor::{Governor, Step},
     learning::Learning,
-    progress::say,
     spent::{Level, Spent},
     tally::{Calls, Tally},
 };
@@ -22,7 +23,6 @@ use crate::{
     event::{Event, Loss, ProcessId},
     heap::Heap,
     kernel::{self, Kernel, Whose},
-    report::units,
 };
 
 /// At which rate allocations are sampled if the user has given none.
@@ -293,11 +293,13 @@ impl Budget {
         self.muted.insert(process).then_some(Event::Relax { process, time_ns })
     }
 
-    /// Whether a process may be followed from now on, who may have been before.
-    pub(super) fn admit(&mut self, process: ProcessId) -> bool {
+    /// Whether a process may be followed from now on, who may have been before, and less closely.
+    pub(super) fn admit(&mut self, process: ProcessId, kernel: &mut Kernel) -> bool {
         let is_free = !self.is_leaving(Whose::Process(process));
         if is_free {
             self.muted.remove(&process);
+            self.thinned.remove(&process);
+            kernel.set_sampling(process, self.finest_rate().shift());
         }
         is_free
     }
@@ -363,39 +365,6 @@ impl Budget {
             }
             let reason = "the run was too dear to follow each call of the allocator when it began".to_owned();
             stage.recorder.tier(*process, now_ns, level.name(), reason)?;
-        }
-        Ok(())
-    }
-
-    fn note(&self, whose: Whose, now_ns: u64, step: &Step, stage: &mut Stage<'_>) -> Result<()> {
-        let change = match step.to {
-            Level::Growth => "is not traced call by call any more",
-            Level::Sampled => "is traced by a sample of its allocations from now on",
-            Level::Exact => "is traced call by call again",
-        };
-        let rate = units::bytes(self.rate.bytes());
-        let after = match (step.from, step.to) {
-            (_, Level::Growth) if stage.kernel.watch_pages() => {
-                "; its blocks are left out from here on, and its memory is known by samples of page faults"
-            }
-            (_, Level::Growth) => "; its blocks are left out from here on, and only its mappings are known",
-            (Level::Exact, Level::Sampled) => {
-                &*format!("; from here on one allocation in {rate} is seen, and all frees")
-            }
-            (Level::Growth, _) => "; what it allocated before is not known",
-            _ => "",
-        };
-        let who = match whose {
-            Whose::Process(process) => {
-                stage.alive.get(&process).map_or_else(String::new, |tgid| format!("process {tgid}"))
-            }
-            Whose::Everyone => "the target".to_owned(),
-        };
-        if self.says_so {
-            say(&format!("{who} {change}: {step}{after}"));
-        }
-        for process in members(whose, stage.alive) {
-            stage.recorder.tier(process, now_ns, step.to.name(), format!("{step}{after}"))?;
         }
         Ok(())
     }

@@ -134,7 +134,7 @@ impl Tiers {
             let id = ProcessId(*process);
             let before = self.asked.get(&id).copied();
             let Some(&tgid) = stage.alive.get(&id) else { continue };
-            if before.is_some_and(|it| it != Asked::Waiting) || !stage.budget.admit(id) {
+            if before.is_some_and(|it| it != Asked::Waiting) || !stage.budget.admit(id, stage.kernel) {
                 continue;
             }
             if stage.kernel.escalated() >= MOST_EXACT {
