@@ -55,8 +55,13 @@ pub struct VictimRow {
     /// Of all its control groups, the lowest.
     pub limit_bytes: Option<u64>,
     pub rss_bytes: Option<u64>,
-    /// Over the last minute; absent if too little is known.
+    /// How it grew to the end, in the last minute; absent if too little is known.
     pub growth_bytes_per_s: Option<f64>,
+    /// By how much its resident memory changed in its last minute, or since it was met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_bytes: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_s: Option<f64>,
     /// Each call of its allocator was followed.
     pub is_exact: bool,
     /// What its sites held; of one that was not traced exactly, what it was seen to touch.

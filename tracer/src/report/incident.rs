@@ -55,8 +55,8 @@ fn stood(victim: &VictimRow) -> String {
     if let Some(limit_bytes) = victim.limit_bytes {
         text += &format!(", {} allowed", units::bytes(limit_bytes as i64));
     }
-    if let Some(growth) = victim.growth_bytes_per_s {
-        text += &format!(", {} in its last minute", units::rate(growth));
+    if let (Some(bytes), Some(seconds)) = (victim.change_bytes, victim.change_s) {
+        text += &format!(", {} in its last {}", units::change(bytes), units::seconds(seconds));
     }
     text
 }
@@ -104,7 +104,8 @@ mod tests {
             name: "app".to_owned(),
             limit_bytes: Some(64 << 20),
             rss_bytes: Some(60 << 20),
-            growth_bytes_per_s: Some(1048576.0),
+            change_bytes: Some(30 << 20),
+            change_s: Some(2.5),
             is_exact: true,
             live_bytes: 50 << 20,
             function: Some("leak".to_owned()),
@@ -139,7 +140,7 @@ mod tests {
             &incident,
             "\
 incident KILLED BY THE OOM KILLER: its control group was at its limit   at 2026-01-02T03:04:05Z
-victim   app (7): 60.0 MiB resident, 64.0 MiB allowed, +1.0 MiB/s in its last minute
+victim   app (7): 60.0 MiB resident, 64.0 MiB allowed, +30.0 MiB in its last 2.5 s
 held     50.0 MiB (allocated since it was traced), most in leak: 49.0 MiB
 trigger  cc1plus (9), another process, needed memory
 cgroup   /app: 64.0 MiB of 64.0 MiB, at most 64.0 MiB   (oom_kill 1)

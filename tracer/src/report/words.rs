@@ -176,7 +176,7 @@ pub fn headline_of<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> String {
 }
 
 /// The functions of a headline.
-pub fn headline_names<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Vec<String> {
+fn headline_names<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Vec<String> {
     let frames: Vec<&Frame> = frames.into_iter().collect();
     let own: Vec<&Frame> =
         frames.iter().copied().filter(|it| !it.is_plumbing() && !it.is_library()).collect();

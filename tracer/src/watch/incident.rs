@@ -13,9 +13,8 @@ use crate::{
         EndRow, EndedRow, FastestRow, GroupRow, IncidentRow, LargestRow, OomRow, ProcessRow, Recording,
         TriggerRow, VictimRow,
     },
-    profile::{Profile, Query, Sort},
+    profile::{Frame, Profile, Query, Site, Sort},
     quantity,
-    report::words,
 };
 
 /// Where incidents are kept, unless the user says otherwise.
@@ -164,13 +163,15 @@ fn victim(watched: &Watched, row: &ProcessRow, rss_bytes: Option<u64>, part: &Re
     // Whatever called it.
     let mut functions: Vec<(i64, String)> = Vec::new();
     for site in profile.sites.iter().filter(|it| holds(&it.kind)).take(NAMED_SITES) {
-        let Some(name) = words::headline_names(profile.stack(site)).into_iter().next() else { continue };
+        let Some(name) = function(&profile, site) else { continue };
         match functions.iter_mut().find(|it| it.1 == name) {
             Some((bytes, _)) => *bytes += site.live.bytes,
             None => functions.push((site.live.bytes, name)),
         }
     }
     let most = functions.into_iter().filter(|it| it.0 > 0).max_by_key(|it| it.0);
+    let t_s = happened_s(watched, row.id).unwrap_or_else(|| watched.now_s());
+    let change = rss_bytes.and_then(|it| change(watched, row.id, it, t_s));
     let groups = row.cgroup.as_ref().and_then(|it| watched.recording.cgroups.get(it)?.last());
     VictimRow {
         process: row.id,
@@ -181,6 +182,8 @@ fn victim(watched: &Watched, row: &ProcessRow, rss_bytes: Option<u64>, part: &Re
         limit_bytes: row.limit_bytes.into_iter().chain(groups.and_then(|it| it.1.limit_bytes)).min(),
         rss_bytes,
         growth_bytes_per_s: watched.rss_growth(row.id),
+        change_bytes: change.map(|it| it.0),
+        change_s: change.map(|it| it.1),
         is_exact: watched.is_exact(row.id),
         live_bytes: live.bytes,
         live_blocks: live.blocks,
@@ -188,6 +191,33 @@ fn victim(watched: &Watched, row: &ProcessRow, rss_bytes: Option<u64>, part: &Re
         function: most.map(|it| it.1),
         ended: row.ended.as_ref().map(|it| it.how.clone()),
     }
+}
+
+/// C libraries and their loaders, which touch and take memory for whoever calls them.
+const C_LIBRARIES: [&str; 5] = ["libc.", "libc-", "ld-linux", "ld-musl", "libstdc++."];
+
+/// The first function of a stack that is not there for its callers; if all are, the first.
+fn function(profile: &Profile, site: &Site) -> Option<String> {
+    let serves = |it: &Frame| {
+        let is_c = || C_LIBRARIES.iter().any(|name| it.module_name().starts_with(name));
+        it.is_plumbing() || it.is_library() || is_c()
+    };
+    let mut frames = profile.stack(site);
+    let first = profile.stack(site).next();
+    frames.find(|it| !serves(it)).or(first).map(Frame::label)
+}
+
+/// How far back the change of a victim is looked at.
+const LAST_S: f64 = 60.0;
+
+/// Up to `t_s`, when it had `rss_bytes`: by how many bytes in how many seconds.
+fn change(watched: &Watched, process: u32, rss_bytes: u64, t_s: f64) -> Option<(i64, f64)> {
+    let mut samples = watched.recording.samples.get(&process)?.iter().filter_map(|it| {
+        let age_s = t_s - watched.recording.times_s[it.interval as usize];
+        Some((it.rss_bytes?, age_s)).filter(|_| (0.0..=LAST_S).contains(&age_s))
+    });
+    let (first_bytes, age_s) = samples.next()?;
+    Some((rss_bytes as i64 - first_bytes as i64, age_s)).filter(|it| it.1 > 0.0)
 }
 
 fn last_rss(watched: &Watched, process: u32) -> Option<u64> {

@@ -1,7 +1,10 @@
 //! Who is a victim, and what is said of it.
 
 use super::*;
-use crate::{capture::Row, profile::sample_recording};
+use crate::{
+    capture::{FrameRow, IntervalRow, ModuleRow, Row, SiteRow, StackRow},
+    profile::sample_recording,
+};
 
 fn watched(rows: Vec<Row>) -> Watched {
     let mut watched = Watched { recording: sample_recording(), ..Watched::default() };
@@ -84,9 +87,45 @@ fn the_victim_and_who_held_most() {
     let victim = row.victim.unwrap();
     assert_eq!((victim.pid, victim.rss_bytes, victim.live_bytes), (7, Some(5500), 1400));
     assert_eq!((victim.function.as_deref(), victim.function_bytes), (Some("cache"), 1000));
+    assert_eq!((victim.change_bytes, victim.change_s), (Some(5500 - (1 << 20)), Some(3.0)));
     let largest: Vec<(u32, u64)> = row.largest.iter().map(|it| (it.pid, it.rss_bytes)).collect();
     assert_eq!(largest, [(4, 9000), (7, 5500), (3, 10)]);
     assert_eq!(part.sites.len(), 2);
+}
+
+/// Who touches memory for others is not who holds it.
+#[test]
+fn the_function_is_none_of_the_c_library() {
+    let check = |frames: &[(&str, &str)], expected: Option<&str>| {
+        let mut recording = Recording::default();
+        let modules = (1..).zip(frames);
+        let frame = |(id, (_, function)): (u32, &(&str, &str))| FrameRow {
+            module: id,
+            offset: 0,
+            function: Some((*function).into()),
+        };
+        recording.add(Row::Process(ProcessRow { id: 1, ..ProcessRow::default() }));
+        for (id, (path, _)) in modules.clone() {
+            let path = format!("/usr/lib/{path}");
+            recording.add(Row::Module(ModuleRow { id, path, ..ModuleRow::default() }));
+        }
+        let stop = "complete".to_owned();
+        recording.add(Row::Stack(StackRow { id: 0, stop, frames: modules.map(frame).collect() }));
+        let site =
+            SiteRow { process: 1, kind: "resident".to_owned(), allocated_bytes: 9, ..SiteRow::default() };
+        recording.add(Row::Interval(IntervalRow { t_s: 1.0, sites: vec![site], ..IntervalRow::default() }));
+        recording.ooms.push(OomRow { process: 1, ..OomRow::default() });
+        let watched = Watched { recording, ..Watched::default() };
+        let part = incident(&watched, 1, &Facts::default()).unwrap();
+        assert_eq!(part.incident.unwrap().victim.unwrap().function.as_deref(), expected);
+    };
+    check(
+        &[("libc.so.6", "memset"), ("libstdc++.so.6", "grow"), ("app", "leak"), ("app", "main")],
+        Some("leak"),
+    );
+    check(&[("app", "operator new(unsigned long)"), ("libcurl.so", "leak")], Some("leak"));
+    check(&[("libc.so.6", "_IO_puts"), ("libc.so.6", "start")], Some("_IO_puts"));
+    check(&[], None);
 }
 
 #[test]
