@@ -20,8 +20,9 @@ use std::{
 use super::progress::say;
 use crate::watch::{Alert, Outlets};
 
-/// Alerts that may wait for one way out. More at once is a flood, of which the first ones say enough.
-const QUEUE: usize = 64;
+/// Alerts that may wait for one way out. More at once is a flood, of which the first ones say enough; one with all its stacks
+/// takes some ten kilobytes.
+const QUEUE: usize = 256;
 
 /// What a thread of ours needs for a TLS handshake and more; memory may be locked, so that it is not to be had for nothing.
 const STACK_BYTES: usize = 1 << 20;

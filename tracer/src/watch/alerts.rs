@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Alert, Budget, Ceiling, Event, Group, Limit, Outlets, Reason, Severity, Standing, Subject, Watched,
-    alert, evidence,
+    alert,
     evidence::{Evidence, Wanted},
     growth::Course,
     rise::{Level, Rise, Rules, Turn},
@@ -77,6 +77,9 @@ struct Measured {
 
 /// Who has not been seen for so many judgements is gone, also if nobody has said so.
 const MOST_UNSEEN: u32 = 3;
+
+/// Alerts of one moment that get their stacks. Who has more has read enough, and looking for them takes time.
+const MOST_GATHERED: usize = 64;
 
 /// How far back an alert of an amount looks for what has grown.
 const LOOK_BACK_S: f64 = 600.0;
@@ -264,16 +267,22 @@ impl Alerts {
         let now_s = watched.now_s();
         let limit = |key: &Key| self.budgets[key.budget].limits[key.limit];
         let is_over = |event: &Event| matches!(event, Event::Resolved(_));
-        let wanted: Vec<Wanted> = told
-            .iter()
-            .filter(|(.., event)| !is_over(event))
-            .map(|(key, matter, _)| wanted(limit(key), &matter.measured))
-            .collect();
-        let mut found = evidence::gather(watched, &wanted).into_iter();
+        let mut gathered = 0;
         let alert = |(key, Matter { rise, measured, .. }, event): (Key, Matter, Event)| {
             let limit = limit(&key);
-            let evidence =
-                if is_over(&event) { Evidence::default() } else { found.next().unwrap_or_default() };
+            let evidence = match is_over(&event) {
+                true => Evidence::default(),
+                false if gathered == MOST_GATHERED => Evidence {
+                    why_none: Some(format!(
+                        "more than {MOST_GATHERED} alerts at once; those before have theirs"
+                    )),
+                    ..Evidence::default()
+                },
+                false => {
+                    gathered += 1;
+                    wanted(limit, &measured).gather(watched)
+                }
+            };
             let is_new = matches!(event, Event::Raised);
             let budget = self.budgets[key.budget].label.clone();
             Alert {

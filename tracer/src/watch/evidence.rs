@@ -1,12 +1,12 @@
 //! The call stacks that an alert names: what holds, or takes, the memory that is too much.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::Watched;
 use crate::{
-    capture::{Point, Recording},
+    capture::{Part, Recording, SiteHistory},
     cost::Cost,
     profile::{Frame, Profile, Query, Site, Stacks},
     report::words,
@@ -102,27 +102,8 @@ pub(super) struct Wanted {
     pub(super) is_exact: bool,
 }
 
-/// Answers in the same order. Several questions about the same time cost one look at the recording.
-pub(super) fn gather(watched: &Watched, wanted: &[Wanted]) -> Vec<Evidence> {
-    let recording = &watched.recording;
-    let process = |it: &u32| recording.processes.get(it);
-    let ids = wanted.iter().flat_map(|it| &it.processes);
-    let pids: BTreeSet<u32> = ids.filter_map(process).map(|it| it.pid).collect();
-    if pids.is_empty() {
-        return wanted.iter().map(|it| it.evidence(recording, None)).collect();
-    }
-    let mut profiles: BTreeMap<u64, Profile> = BTreeMap::new();
-    let answer = |it: &Wanted| {
-        let profile = profiles.entry(it.window_s.to_bits()).or_insert_with(|| {
-            let from_s = Some(watched.now_s() - it.window_s).filter(|it| *it > 0.0);
-            let query =
-                Query { from_s, pids: pids.iter().copied().collect(), overlapping: true, ..Query::default() };
-            Profile::new(recording, &query, 0)
-        });
-        it.evidence(recording, Some(profile))
-    };
-    wanted.iter().map(answer).collect()
-}
+/// Sites that are looked at more closely: of a process with a hundred thousand of them that would take seconds.
+const CANDIDATES: usize = 32;
 
 /// Sites whose bytes may be added up.
 #[derive(Clone, Copy)]
@@ -136,63 +117,83 @@ enum Kind {
 }
 
 impl Kind {
-    fn is_of(self, site: &Site) -> bool {
+    fn is_of(self, site: &SiteHistory) -> bool {
         match self {
             Self::Blocks => &*site.kind == "heap",
-            Self::BlocksAndMappings => !site.is_resident(),
-            Self::Pages => site.is_resident(),
+            Self::BlocksAndMappings => &*site.kind != "resident",
+            Self::Pages => &*site.kind == "resident",
             Self::Mappings => &*site.kind == "mmap",
         }
     }
 }
 
 impl Wanted {
-    fn evidence(&self, recording: &Recording, profile: Option<&Profile>) -> Evidence {
-        let all = profile.map_or(&[][..], |it| &it.sites);
-        let own = || all.iter().filter(|it| self.processes.contains(&it.process));
-        let weight = |it: &Site| {
-            let bytes = if self.by_growth { it.change.bytes } else { live(recording, it).bytes };
-            bytes.max(0)
+    pub(super) fn gather(&self, watched: &Watched) -> Evidence {
+        let recording = &watched.recording;
+        // What there was when the watch began has not grown since.
+        let from = recording.interval_near(watched.now_s() - self.window_s).unwrap_or(0);
+        let from = Some(from).filter(|it| *it as usize + 1 < recording.times_s.len());
+        let from_s = from.map(|it| recording.times_s[it as usize]);
+        let weight = |it: &SiteHistory| {
+            let before = from.filter(|_| self.by_growth).map(|from| it.at(from).live().bytes);
+            live(it).bytes - before.unwrap_or(0)
         };
-        let sum = |kind: Kind| own().filter(|it| kind.is_of(it)).map(weight).sum::<i64>();
+        let all = recording.sites.values().filter(|it| self.processes.contains(&it.process));
+        let own: Vec<(&SiteHistory, i64)> =
+            all.map(|it| (it, weight(it))).filter(|(_, weight)| *weight > 0).collect();
+        let of = |kind: Kind| own.iter().filter(move |it| kind.is_of(it.0)).map(|it| it.1);
         let is_exact = ["", "exact"].contains(&&*recording.header.tier);
         let blocks = if is_exact { Kind::BlocksAndMappings } else { Kind::Blocks };
         // Blocks say more than pages, unless they have been looked at for a short time only.
-        let kind = match (sum(blocks), sum(Kind::Pages)) {
+        let kind = match (of(blocks).sum::<i64>(), of(Kind::Pages).sum::<i64>()) {
             (0, 0) => Kind::Mappings,
             (blocks_bytes, pages_bytes) if pages_bytes > 2 * blocks_bytes => Kind::Pages,
             _ => blocks,
         };
-        let all_bytes = sum(kind);
-        let mut sites: Vec<&Site> = own().filter(|it| kind.is_of(it) && weight(it) > 0).collect();
+        let mut weights: Vec<i64> = of(kind).collect();
+        weights.sort_unstable_by_key(|it| -it);
+        let least = weights.get(CANDIDATES - 1).copied().unwrap_or(1);
+        let wants_site = |it: &SiteHistory| kind.is_of(it) && weight(it) >= least;
+        let part = Part { processes: &self.processes, wants_site: &wants_site, moments: None };
+        let stacks = self.worst(&recording.excerpt(&part), from_s, weights.iter().sum());
+        let why_none = stacks.is_empty().then(|| self.why_none().to_owned());
+        Evidence { by_growth: self.by_growth, stacks, why_none }
+    }
+
+    /// Of those that are in `recording`; all that are asked for weigh `all_bytes`.
+    fn worst(&self, recording: &Recording, from_s: Option<f64>, all_bytes: i64) -> Vec<TopStack> {
+        let query = Query { from_s, overlapping: true, ..Query::default() };
+        let profile = Profile::new(recording, &query, 0);
+        let last = |it: &Site| recording.sites.get(&it.id).and_then(|it| it.points.last()).copied();
+        let live = |it: &Site| last(it).unwrap_or_default().live();
+        let mut sites: Vec<&Site> = profile.sites.iter().collect();
         if self.by_growth {
             let rate = |it: &Site| it.growth_bytes_per_s;
             sites.sort_by(|a, b| {
                 b.is_growing().cmp(&a.is_growing()).then_with(|| rate(b).total_cmp(&rate(a)))
             });
         } else {
-            sites.sort_by_key(|it| -weight(it));
+            sites.sort_by_key(|it| -live(it).bytes);
         }
         sites.truncate(MOST_STACKS);
         let stack = |it: &&Site| {
             let mut frames = Stacks::of_site(recording, it, None);
             let is_complete = it.is_complete() && frames.len() <= MOST_FRAMES;
             frames.truncate(MOST_FRAMES);
+            let weight = if self.by_growth { it.change.bytes } else { live(it).bytes };
             TopStack {
                 frames,
                 via: it.via.to_string(),
                 kind: it.kind.to_string(),
-                live: live(recording, it),
-                live_error_bytes: last(recording, it).samples.live_error_bytes,
+                live: live(it),
+                live_error_bytes: last(it).unwrap_or_default().samples.live_error_bytes,
                 grown_bytes: it.change.bytes,
                 growth_bytes_per_s: it.growth_bytes_per_s,
-                share: weight(it) as f64 / all_bytes.max(1) as f64,
+                share: weight as f64 / all_bytes.max(1) as f64,
                 is_complete,
             }
         };
-        let stacks: Vec<TopStack> = sites.iter().map(stack).collect();
-        let why_none = stacks.is_empty().then(|| self.why_none().to_owned());
-        Evidence { by_growth: self.by_growth, stacks, why_none }
+        sites.iter().map(stack).collect()
     }
 
     fn why_none(&self) -> &'static str {
@@ -210,10 +211,6 @@ impl Wanted {
 }
 
 /// All that is live, from before the window too.
-fn live(recording: &Recording, site: &Site) -> Cost {
-    last(recording, site).live()
-}
-
-fn last(recording: &Recording, site: &Site) -> Point {
-    recording.sites.get(&site.id).and_then(|it| it.points.last()).copied().unwrap_or_default()
+fn live(site: &SiteHistory) -> Cost {
+    site.points.last().map(|it| it.live()).unwrap_or_default()
 }

@@ -284,7 +284,7 @@ fn an_alert_says_all() {
             "live_bytes": 16 * MIB,
             "live_blocks": 1 + 16 * MIB / 4096,
             "live_error_bytes": 4096,
-            "grown_bytes": 16 * MIB,
+            "grown_bytes": 15 * MIB,
             "growth_bytes_per_s": MIB as f64 / 4.0,
             "share": 1.0,
         }],
@@ -339,4 +339,49 @@ fn a_share_is_of_whatever_limit_there_is_above() {
     assert_eq!(told("name = 'a'\nmax-cgroup = '90%'"), ["/apps"]);
     assert_eq!(told("cgroup = '/apps/b'\nmax-cgroup = '10%'"), ["/apps/b"]);
     assert_eq!(told("max-cgroup = 40"), ["/apps/a"]);
+}
+
+#[test]
+fn the_worst_of_many_stacks_are_named() {
+    let mut world =
+        World::new("[[budget]]\nmax-rss = '100MiB'\n[[budget]]\nmax-growth = '1MiB/min'\nover = '10s'");
+    world.begin(1, "many");
+    let site = |site: u32, bytes: i64| SiteRow {
+        site,
+        process: 1,
+        kind: "heap".to_owned(),
+        stack: 0,
+        allocated_bytes: bytes,
+        allocated_blocks: 1 + bytes / 100,
+        via: format!("f{site}"),
+        ..SiteRow::default()
+    };
+    let mut told = Vec::new();
+    for second in 0..20u32 {
+        let sites: Vec<SiteRow> = match second {
+            // As much as all others, and never more.
+            0 => (10..3000).map(|it| site(it, i64::from(it) * 1000)).collect(),
+            // Some grow, each more than the one before; the greatest is none of the oldest.
+            _ => (10..20).map(|it| site(it, i64::from(it) * (1000 + i64::from(second) * 100_000))).collect(),
+        };
+        let rss_bytes = Some(20 * MIB + u64::from(second) * 10 * MIB);
+        let processes = vec![ProcessSample { process: 1, rss_bytes, ..ProcessSample::default() }];
+        let t_s = f64::from(second);
+        world.watched.add([Row::Interval(IntervalRow { t_s, processes, sites, ..IntervalRow::default() })]);
+        told.extend(world.alerts.judge(&world.watched));
+    }
+    let vias = |limit: &str| {
+        let alert = told.iter().find(|it| it.limit.name() == limit).unwrap();
+        let (stacks, shares) =
+            (&alert.evidence.stacks, alert.evidence.stacks.iter().map(|it| it.share).sum::<f64>());
+        (stacks.iter().map(|it| it.via.as_str()).collect::<Vec<_>>(), shares)
+    };
+    // Of what is live the ten are little beside three thousand others.
+    let (by_size, share) = vias("max-rss");
+    assert_eq!(by_size[..5], ["f19", "f18", "f17", "f16", "f15"]);
+    assert!(share < 0.02, "{share}");
+    let (by_growth, share) = vias("max-growth");
+    assert_eq!(by_growth, ["f19", "f18", "f17", "f16", "f15"]);
+    let expected = f64::from((15..20).sum::<u32>()) / f64::from((10..20).sum::<u32>());
+    assert!((share - expected).abs() < 1e-3, "{share} {expected}");
 }
