@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::Path,
     process::Command,
     sync::mpsc::{Receiver, channel},
@@ -52,6 +52,16 @@ fn serve(statuses: &'static [u16]) -> (u16, Receiver<(u16, Value)>) {
     (port, received)
 }
 
+/// What Prometheus would be told.
+fn metrics(address: &str) -> String {
+    let mut connection = TcpStream::connect(address).expect("it listens");
+    let question = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    connection.write_all(question.as_bytes()).expect("it takes questions");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
 /// What is in the log, in order, of one budget.
 fn log(path: &Path, budget: &str) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
@@ -92,12 +102,14 @@ fn who_leaks_is_told_of_once_and_who_does_not_never() {
     let budgets = "[[budget]]\nlabel = 'growth'\nname = 'sessions'\nmax-growth = '12MiB/min'\nover = '3s'\n\
          [[budget]]\nlabel = 'size'\ncommand = '*sessions*'\nmax-rss = '40MiB'\n";
     fs::write(&config, format!("{budgets}{outlets}")).expect("a configuration");
-    let mut watch = alloctrace(["watch", "-i", "200ms", "--config"]);
-    watch.arg(&config);
+    let mut watch = alloctrace(["watch", "-i", "200ms", "--listen", "127.0.0.1:0", "--config"]);
+    watch.arg(&config).arg("--state-dir").arg(directory.join("state"));
     for program in [&quiet, &leak] {
         watch.args(["-p", &program.pid().to_string()]);
     }
     let mut watch = Program::start(&mut watch);
+    let place = watch.wait_for_error("alloctrace: answers at ");
+    let address = place.rsplit_once("http://").expect("an address").1.to_owned();
     watch.wait_for_error("alloctrace: ready");
 
     let size = wait_for(&alerts, "size", 2);
@@ -120,6 +132,9 @@ fn who_leaks_is_told_of_once_and_who_does_not_never() {
     watch.wait_for_error("alloctrace: the configuration has been read again");
     let other = wait_for(&alerts, "other", 2);
     assert_eq!(states(&other), ["error", "error"]);
+    let firing = "alloctrace_alerts_firing{budget=\"other\",severity=\"error\"} 2";
+    within(PATIENCE, || Some(metrics(&address)).filter(|it| it.contains(firing))).expect("both fire");
+    assert!(metrics(&address).contains("alloctrace_alert_failures_total{way=\"webhook\"} 0"));
     for budget in ["size", "growth"] {
         let told = wait_for(&alerts, budget, 1);
         let last = told.last().expect("it is there");
