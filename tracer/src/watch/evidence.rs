@@ -153,7 +153,7 @@ impl Wanted {
         let mut weights: Vec<i64> = of(kind).collect();
         weights.sort_unstable_by_key(|it| -it);
         let least = weights.get(CANDIDATES - 1).copied().unwrap_or(1);
-        let wants_site = |it: &SiteHistory| kind.is_of(it) && weight(it) >= least;
+        let wants_site = |_: u32, it: &SiteHistory| kind.is_of(it) && weight(it) >= least;
         let part = Part { processes: &self.processes, wants_site: &wants_site, moments: None };
         let stacks = self.worst(&recording.excerpt(&part), from_s, weights.iter().sum());
         let why_none = stacks.is_empty().then(|| self.why_none().to_owned());
