@@ -1,7 +1,7 @@
 //! What a watcher needs to outlive those it watches when memory runs out: the kernel should not choose it, and it should not
 //! have to wait for its own pages.
 
-use std::{fs, io};
+use std::{fs, io, sync::OnceLock};
 
 use rustix::{
     mm::{MlockAllFlags, mlockall},
@@ -33,9 +33,22 @@ pub fn endure() -> Vec<String> {
     missing
 }
 
+/// Has a program that we have started be as dear to the kernel as it would be without [`endure`].
+///
+/// # Errors
+/// If there is no such process any more.
+pub fn like_anybody(pid: u32) -> io::Result<()> {
+    let Some(before) = BEFORE.get() else { return Ok(()) };
+    fs::write(format!("/proc/{pid}/oom_score_adj"), before.to_string())
+}
+
+/// What the score was.
+static BEFORE: OnceLock<i32> = OnceLock::new();
+
 /// What it is afterwards.
 fn lower_score() -> io::Result<i32> {
     let now = score()?;
+    let _ = BEFORE.set(now);
     for wanted in (NEVER..now).step_by(STEP) {
         if fs::write(SCORE, wanted.to_string()).is_ok() {
             break;

@@ -66,7 +66,7 @@ use self::{
     withdraw::Absent,
 };
 pub use self::{
-    endure::endure,
+    endure::{endure, like_anybody},
     error::StartError,
     growth::Escalation,
     launch::{Launched, Streams},

@@ -95,7 +95,7 @@ fn who_leaks_is_told_of_once_and_who_does_not_never() {
     let (config, alerts) = (directory.join("watch.toml"), directory.join("alerts.jsonl"));
     fs::write(directory.join("token"), "letmein\n").expect("a token");
     let outlets = format!(
-        "[alerts]\nlog = {alerts:?}\ncommand = ['/bin/sh', '-c', 'cat >> $0/told.jsonl; env >> $0/env', {directory:?}]\n\
+        "[alerts]\nlog = {alerts:?}\ncommand = ['/bin/sh', '-c', 'cat >> $0/told.jsonl; env >> $0/env; cat /proc/self/oom_score_adj > $0/score', {directory:?}]\n\
          webhook = 'http://127.0.0.1:{port}/hook'\nheaders = {{ Authorization = {{ file = {:?} }} }}\n",
         directory.join("token")
     );
@@ -163,6 +163,9 @@ fn who_leaks_is_told_of_once_and_who_does_not_never() {
     assert_eq!((posted[0].0, &posted[0].1), (500, &all[0]));
     let taken: Vec<&Value> = posted.iter().filter(|it| it.0 == 200).map(|it| &it.1).collect();
     assert_eq!(taken, all.iter().collect::<Vec<_>>());
+    // It may be killed rather than us, as anybody.
+    let score = |path: &Path| fs::read_to_string(path).expect("a score").trim().to_owned();
+    assert_eq!(score(&directory.join("score")), score(Path::new("/proc/self/oom_score_adj")));
     let environment = fs::read_to_string(directory.join("env")).expect("the environment");
     for line in [
         "ALLOCTRACE_ALERT_STATE=error",

@@ -10,7 +10,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::watch::{Alert, Subject};
+use crate::{
+    kernel::like_anybody,
+    watch::{Alert, Subject},
+};
 
 /// How often it is looked whether it has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -27,6 +30,8 @@ pub(super) fn run(alert: &Alert, command: &[String], time_limit: Duration) -> Re
         .process_group(0)
         .spawn()
         .map_err(|it| failed(it.to_string()))?;
+    // It may have ended already.
+    let _ = like_anybody(child.id());
     if let Some(mut input) = child.stdin.take() {
         let text = format!("{}\n", alert.json());
         // A pipe holds 64 KiB. It need not read them, and then this thread ends when it does.
