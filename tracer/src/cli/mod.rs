@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Record(args) => record::run(args),
         Command::Top(args) => top::run(&args),
-        Command::Watch(args) => watch::run(&args),
+        Command::Watch(args) => watch::run(args),
         Command::Incidents(args) => incidents::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Diff(args) => diff::run(&args),

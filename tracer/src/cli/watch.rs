@@ -16,7 +16,7 @@ use super::{
     tracing::{self, TracingArgs, runtime},
 };
 use crate::{
-    kernel::{Streams, endure},
+    kernel::{MemoryBound, Streams, endure},
     live::{About, BlackBox, Ends, Guard, Options, Place, Reception, Recorder, Run, Signals},
     serve::Limits,
     watch::{Config, HttpConfig, Listen, STATE_DIR, Trigger},
@@ -30,7 +30,8 @@ use crate::{
     override_usage = "alloctrace watch [OPTIONS] [-p PID... | -n COMM | --cgroup PATH | --container ID | -a]\n       alloctrace watch [OPTIONS] -- COMMAND [ARGS]...",
     mut_group("TargetArgs", |it| it.required(false)),
     mut_arg("tier", |it| it.default_value("auto")),
-    mut_arg("max_memory", |it| it.default_value("384MiB").long_help(MAX_MEMORY)),
+    mut_arg("max_memory", |it| it.help(MAX_MEMORY).long_help(MAX_MEMORY)),
+    mut_arg("ring", |it| it.help(RING).long_help(RING)),
     after_help = "\
 Examples:
   alloctrace watch
@@ -81,14 +82,24 @@ pub(super) struct Args {
 }
 
 /// It is to run beside others for as long as the machine does.
-const MAX_MEMORY: &str = "\
-The most memory that alloctrace itself may take, as `ps` shows it and with its maps in the kernel.
+const MOST_MEMORY_BYTES: u64 = 1 << 30;
 
-Every live block of a process that is followed takes 16 to 23 bytes. Blocks for which there is no room count as freed at
-once, and are counted as untracked_blocks and untracked_bytes.";
+/// Most of what is watched says little, and a process that is followed is one of few.
+const RING_BYTES: u32 = 16 << 20;
 
-pub(super) fn run(args: &Args) -> Result<ExitCode, Failure> {
-    runtime()?.block_on(keep_watch(args))?;
+const MAX_MEMORY: &str = "The most memory that alloctrace itself may take, as `ps` shows it and with its maps in the kernel \
+    [default: 1GiB, or a quarter of what the machine or our control group has if that is less]. Every live block of a \
+    process that is followed takes 16 to 23 bytes; blocks for which there is no room count as freed at once, and are \
+    counted as untracked_blocks and untracked_bytes";
+
+const RING: &str = "Memory for events on their way to us; a power of two [default: 16MiB, or a sixteenth of --max-memory if \
+    that is less]";
+
+pub(super) fn run(mut args: Args) -> Result<ExitCode, Failure> {
+    let bound = MemoryBound(MemoryBound::usual().0.min(MOST_MEMORY_BYTES));
+    let bound = MemoryBound(*args.tracing.memory.max_memory.get_or_insert(bound.0));
+    args.tracing.ring.get_or_insert(bound.ring_bytes().min(RING_BYTES));
+    runtime()?.block_on(keep_watch(&args))?;
     Ok(ExitCode::SUCCESS)
 }
 

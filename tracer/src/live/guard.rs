@@ -23,7 +23,8 @@ use crate::{
 /// Points that are kept; beyond that the older half is made coarser. A point is 120 bytes.
 const MOST_POINTS: usize = 1 << 18;
 
-const PRUNE_EVERY: usize = 10;
+/// Intervals after which is looked for what nothing refers to any more.
+const PRUNE_EVERY: u32 = 10;
 
 /// What comes to the thread.
 enum Message {
@@ -77,6 +78,7 @@ impl Guard {
             alerts,
             delivery,
             interval_at: Instant::now(),
+            unpruned: 0,
         };
         work.ask();
         let thread = thread::Builder::new().name("guard".to_owned()).spawn(move || {
@@ -126,6 +128,8 @@ struct Work {
     delivery: Delivery,
     /// When the last interval came.
     interval_at: Instant,
+    /// Intervals since the recording was pruned.
+    unpruned: u32,
 }
 
 /// What alerts that wait are given when all is over.
@@ -168,7 +172,7 @@ impl Work {
         let Some(ended) = &row.ended else { return };
         let how = match &*ended.how {
             "oom-kill" => "was killed because memory ran out".to_owned(),
-            _ if !self.watched.is_exact(process) => return,
+            _ if ended.code == 0 || !self.watched.is_exact(process) => return,
             "signal" => format!("was ended by signal {}", ended.code),
             _ => format!("has ended with code {}", ended.code),
         };
@@ -183,7 +187,9 @@ impl Work {
             recording.thin();
         }
         // Rarely enough that it costs nothing, often enough that nothing piles up.
-        if recording.times_s.len().is_multiple_of(PRUNE_EVERY) {
+        self.unpruned += 1;
+        if self.unpruned >= PRUNE_EVERY {
+            self.unpruned = 0;
             recording.prune();
         }
     }

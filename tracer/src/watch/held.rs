@@ -8,8 +8,9 @@ use crate::{
     report::units,
 };
 
-/// Frames that are named.
+/// Frames that are named, and so much of each.
 const FRAMES: usize = 4;
+const CHARACTERS: usize = 60;
 
 /// What a process holds, and the site that holds most of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,13 +36,20 @@ fn held(recording: &Recording, process: u32, kind: &str) -> Option<Held> {
     let most = sites().max_by_key(live).filter(|it| live(it) > 0)?;
     let stack = recording.stacks.get(&most.stack);
     let names = stack.iter().flat_map(|it| it.frames.iter()).map(|it| &recording.frames[*it as usize]);
-    let names = names.map(|it| it.function.as_deref().unwrap_or("?").to_owned());
+    let names = names.map(|it| short(it.function.as_deref().unwrap_or("?")));
     Some(Held {
         kind: kind.to_owned(),
         bytes: sites().map(|it| live(&it)).sum(),
         most_bytes: live(&most),
         functions: names.take(FRAMES).collect(),
     })
+}
+
+fn short(name: &str) -> String {
+    match name.char_indices().nth(CHARACTERS) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
 }
 
 impl fmt::Display for Held {

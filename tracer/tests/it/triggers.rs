@@ -29,9 +29,7 @@ fn limited_group(name: &str) -> Group {
 }
 
 fn watch(arguments: &[&str]) -> Program {
-    let mut tracer = Program::start(&mut alloctrace(
-        ["watch", "-i", "200ms", "--max-memory", "1GiB"].iter().chain(arguments),
-    ));
+    let mut tracer = Program::start(&mut alloctrace(["watch", "-i", "200ms"].iter().chain(arguments)));
     tracer.wait_for_error("alloctrace: ready");
     tracer
 }
