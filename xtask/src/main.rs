@@ -5,6 +5,7 @@ mod bpf;
 mod ci;
 mod consumers;
 mod packages;
+mod soak;
 mod steps;
 mod test;
 mod tidy;
@@ -23,6 +24,7 @@ use xshell::Shell;
 enum Command {
     Bench(bench::Args),
     Bpf(bpf::Args),
+    Soak(soak::Args),
     Test(test::Args),
     Tidy(tidy::Args),
     Ci(ci::Args),
@@ -46,6 +48,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Bench(args) => bench::run(&args),
         Command::Bpf(args) => bpf::run(&sh, &args),
+        Command::Soak(args) => soak::run(&sh, &args),
         Command::Test(args) => test::run(&sh, &args),
         Command::Tidy(args) => tidy::run(&sh, &args),
         Command::Ci(args) => ci::run(&sh, &args),

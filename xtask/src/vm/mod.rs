@@ -157,8 +157,16 @@ fn check(sh: &Shell, alloctrace: &Path, out: &Path) -> Result<String> {
     ensure!(ended.trim() == "0", "the tracer ended with {ended}{log}");
     let leaked: f64 = read("books")?.trim().parse().context("what the program says")?;
 
-    let capture = out.join("leak.jsonl.zst");
-    let report = cmd!(sh, "{alloctrace} report {capture} --format json").quiet().read()?;
+    let state = out.join("state");
+    let listed = cmd!(sh, "{alloctrace} incidents --json --state-dir {state}").quiet().read()?;
+    let listed: Vec<Value> = serde_json::from_str(&listed).context("read the list of incidents")?;
+    let [incident] = listed.as_slice() else { bail!("{} incidents, one expected\n{log}", listed.len()) };
+    let said = |name: &str| incident[name].as_str().unwrap_or("nothing");
+    let constraint = said("constraint");
+    ensure!(said("kind") == "oom-kill" && constraint == "machine", "{} of {constraint}\n{log}", said("kind"));
+    ensure!(incident["victim"]["name"] == image::LEAKING.0, "the victim is {}", incident["victim"]["name"]);
+    let path = said("path");
+    let report = cmd!(sh, "{alloctrace} report {path} --format json").quiet().read()?;
     let report: Value = serde_json::from_str(&report).context("read the report")?;
     let sites = report["sites"].as_array().context("a report without sites")?;
     let first = sites.first().context("no site")?;
