@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 /// What the tests compile with, trace, and compare with.
-const PACKAGES: [&str; 36] = [
+const PACKAGES: [&str; 39] = [
     "gcc",
     "g++",
     "libc6-dev",
@@ -62,6 +62,10 @@ const PACKAGES: [&str; 36] = [
     "golang-go",
     "nodejs",
     "default-jdk-headless",
+    // What reads our metrics, rules, unit and manifests.
+    "prometheus",
+    "systemd",
+    "python3-yaml",
 ];
 
 pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {

@@ -337,4 +337,22 @@ mod tests {
         assert!(text.contains("\n# TYPE alloctrace_process_exact gauge\n"));
         assert!(!text.contains("EOF") && text.ends_with('\n') && !text.ends_with("\n\n"));
     }
+
+    /// Rules and dashboards ask for nothing that there is not.
+    #[test]
+    fn what_is_packaged_names_metrics_that_there_are() {
+        let source = include_str!("metrics.rs");
+        let is_word = |it: char| it.is_ascii_alphanumeric() || it == '_';
+        for packaged in [
+            include_str!("../../packaging/prometheus/alloctrace.rules.yaml"),
+            include_str!("../../packaging/prometheus/alloctrace.rules.test.yaml"),
+            include_str!("../../packaging/grafana/alloctrace.json"),
+        ] {
+            let words = packaged.split(|it| !is_word(it)).filter_map(|it| it.strip_prefix("alloctrace_"));
+            for word in words {
+                let name = word.trim_end_matches("_total");
+                assert!(source.contains(&format!("\"{name}\"")), "there is no alloctrace_{word}");
+            }
+        }
+    }
 }

@@ -85,4 +85,17 @@ mod tests {
         wrong("[[trigger]]\nrss-share = 'most'", &["line 2", "most"]);
         wrong("[[trigger]]\nname = 'app'", &["needs a condition"]);
     }
+
+    /// As it is packaged, nothing is but usual; and what stands in comments as an example must be right.
+    #[test]
+    fn the_packaged_file_is_read() {
+        let text = include_str!("../../packaging/watch.toml");
+        assert_eq!(Config::parse(text).unwrap(), Config::default());
+        let is_example = |line: &str| line.starts_with(|it: char| it.is_ascii_lowercase() || it == '[');
+        let examples = text.lines().map(|it| it.strip_prefix('#').filter(|it| is_example(it)).unwrap_or(it));
+        let config = Config::parse(&examples.collect::<Vec<_>>().join("\n")).unwrap();
+        assert_eq!(config.triggers, Some(Trigger::usual()));
+        assert_eq!((config.incidents, config.black_box), Default::default());
+        assert_eq!(config.budget.len(), 1);
+    }
 }

@@ -18,6 +18,7 @@ mod everybody;
 mod everyone;
 mod exit_sites;
 mod families;
+mod fleet;
 mod formats;
 mod groups;
 mod growth;
