@@ -13,7 +13,7 @@ use crate::{cargo, consumers, packages, steps::Steps, tidy};
 pub(crate) struct Args {
     /// Leave out the tests on real programs; without this they are required, so without root the command fails
     #[arg(long)]
-    no_root: bool,
+    pub(crate) no_root: bool,
 }
 
 /// What the tests compile with, trace, and compare with.

@@ -10,25 +10,27 @@ use xshell::{Shell, cmd};
 
 use crate::packages;
 
-/// Where there are kernels that are newer than those of the distribution.
-const SOURCE: &str = "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie-backports main";
-
-/// One that is maintained for years. For virtual machines: without drivers for anything else.
-const PATTERN: &str = "^linux-image-6\\.18\\.[0-9]+\\+.*-cloud-amd64$";
+/// Where Debian has its kernels, those of two releases and newer ones.
+const SOURCES: [(&str, &str); 4] = [
+    ("debian", "bookworm"),
+    ("debian-security", "bookworm-security"),
+    ("debian", "trixie"),
+    ("debian", "trixie-backports"),
+];
 
 /// The file of the kernel, which is kept in `work` once it is there.
-pub(super) fn find_or_download(sh: &Shell, work: &Path) -> Result<PathBuf> {
-    let kept = work.join("vmlinuz");
+pub(super) fn find_or_download(sh: &Shell, work: &Path, series: &str) -> Result<PathBuf> {
+    let kept = work.join(format!("vmlinuz-{series}"));
     if kept.is_file() {
         return Ok(kept);
     }
-    download(sh, work, &kept).context(
-        "there is no kernel for the machine: give one by --kernel FILE, a bzImage of Linux 6.18 or so with BTF and a serial console",
+    download(sh, work, series, &kept).context(
+        "there is no kernel for the machine: give one by --kernel FILE, a bzImage with BTF and a serial console",
     )?;
     Ok(kept)
 }
 
-fn download(sh: &Shell, work: &Path, to: &Path) -> Result<()> {
+fn download(sh: &Shell, work: &Path, series: &str, to: &Path) -> Result<()> {
     packages::ensure(sh, &["debian-archive-keyring"])?;
     // Lists of its own: what is installed on this machine comes from where it came from.
     let apt = work.join("apt");
@@ -36,7 +38,12 @@ fn download(sh: &Shell, work: &Path, to: &Path) -> Result<()> {
         sh.create_dir(apt.join(folder))?;
     }
     let list = apt.join("sources.list");
-    sh.write_file(&list, format!("{SOURCE}\n"))?;
+    let line = |(archive, suite): &(&str, &str)| {
+        format!(
+            "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/{archive} {suite} main\n"
+        )
+    };
+    sh.write_file(&list, SOURCES.iter().map(line).collect::<String>())?;
     let options = [
         format!("Dir::Etc::sourcelist={}", list.display()),
         "Dir::Etc::sourceparts=-".to_owned(),
@@ -48,9 +55,12 @@ fn download(sh: &Shell, work: &Path, to: &Path) -> Result<()> {
     let options: Vec<&str> = options.iter().flat_map(|it| ["-o", it]).collect();
     let options = &options;
     cmd!(sh, "apt-get {options...} update --quiet=2").quiet().run()?;
-    let found = cmd!(sh, "apt-cache {options...} search --names-only {PATTERN}").quiet().read()?;
+    // For virtual machines: without drivers for anything else.
+    let pattern = format!("^linux-image-{}\\.[0-9]+[+-].*cloud-amd64$", series.replace('.', "\\."));
+    let found = cmd!(sh, "apt-cache {options...} search --names-only {pattern}").quiet().read()?;
     let names = found.lines().filter_map(|it| it.split_whitespace().next());
-    let newest = names.max_by_key(|it| version(it)).context("Debian's backports have no such kernel")?;
+    let newest =
+        names.max_by_key(|it| version(it)).with_context(|| format!("Debian has no Linux {series}"))?;
     println!("downloading {newest}");
     let _in_apt = sh.push_dir(&apt);
     cmd!(sh, "apt-get {options...} download --quiet=2 {newest}").quiet().run()?;

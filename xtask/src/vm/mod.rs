@@ -29,15 +29,29 @@ pub(crate) struct Args {
     /// How often
     #[arg(long, default_value_t = 1)]
     runs: u32,
+    /// Boot the newest of Debian's kernels of this series: 6.1, 6.12 and 6.18 are maintained for years
+    #[arg(long, value_name = "VERSION", default_value = SERIES)]
+    series: String,
     /// Boot this kernel (a bzImage)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "series")]
     kernel: Option<PathBuf>,
     /// Use this build of alloctrace; that of the sources, built first, if not given
     #[arg(long, value_name = "FILE")]
     alloctrace: Option<PathBuf>,
     /// Seconds after which a run is given up
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME_LIMIT_S)]
     time_limit: u64,
+}
+
+const SERIES: &str = "6.18";
+
+const TIME_LIMIT_S: u64 = 300;
+
+impl Args {
+    /// As it is without options.
+    pub(crate) fn once() -> Self {
+        Self { runs: 1, series: SERIES.to_owned(), kernel: None, alloctrace: None, time_limit: TIME_LIMIT_S }
+    }
 }
 
 const PACKAGES: [&str; 6] = ["qemu-system-x86", "busybox-static", "cpio", "gcc", "libc6-dev", "binutils"];
@@ -54,7 +68,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     sh.create_dir(&work)?;
     let kernel = match &args.kernel {
         Some(it) => kernel::given(it)?,
-        None => kernel::find_or_download(sh, &work)?,
+        None => kernel::find_or_download(sh, &work, &args.series)?,
     };
     let alloctrace = match &args.alloctrace {
         Some(it) => it.clone(),
@@ -68,7 +82,8 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let mut failed = 0;
     for number in 1..=args.runs {
         let started = Instant::now();
-        let machine = Machine { kernel: &kernel, archive: &archive, out: work.join(format!("run-{number}")) };
+        let out = work.join(format!("run-{number}"));
+        let machine = Machine { kernel: &kernel, archive: &archive, out };
         let outcome = machine
             .run(sh, Duration::from_secs(args.time_limit))
             .and_then(|()| check(sh, &alloctrace, &machine.out));
