@@ -55,6 +55,8 @@ pub struct BlackBox {
     open: HashMap<u32, Written>,
     /// A tracer before us was interrupted.
     has_found: bool,
+    /// Why something could not be written, until the black box has been written anew.
+    trouble: Option<String>,
 }
 
 struct Rolling {
@@ -85,6 +87,7 @@ impl BlackBox {
             news: BTreeSet::new(),
             open: HashMap::new(),
             has_found: false,
+            trouble: None,
         };
         this.keep_left().context("keep what an interrupted run has left")?;
         Ok(this)
@@ -107,7 +110,7 @@ impl BlackBox {
         if let Err(error) = rolling.append(rows) {
             // What is there stays readable; behind a frame that is broken nothing may follow.
             self.rolling = None;
-            say(&format!("the black box cannot be written: {error}"));
+            self.complain(format!("the black box cannot be written: {error}"));
         }
     }
 
@@ -123,8 +126,8 @@ impl BlackBox {
             watched.recording.thin_by_age();
             watched.recording.forget_ended(KEPT_ENDED);
             match self.rewrite(&watched.recording) {
-                Ok(rolling) => self.rolling = Some(rolling),
-                Err(error) => say(&format!("the black box cannot be written anew: {error}")),
+                Ok(rolling) => (self.rolling, self.trouble) = (Some(rolling), None),
+                Err(error) => self.complain(format!("the black box cannot be written anew: {error}")),
             }
             self.rewritten = Some((Instant::now(), begun.elapsed()));
             log::info!("the black box has been written anew in {:?}", begun.elapsed());
@@ -138,6 +141,16 @@ impl BlackBox {
         };
         let age = at.elapsed();
         age >= REWRITE || age >= took * REST && self.rolling.as_ref().is_some_and(is_full)
+    }
+
+    /// What does not work, for those who ask.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+
+    fn complain(&mut self, why: String) {
+        say(&why);
+        self.trouble = Some(why);
     }
 
     /// The run has come to its end, and is no incident.
@@ -226,7 +239,7 @@ impl BlackBox {
             };
             facts.kernel_log = self.log.lines().map(|it| it.map(str::to_owned).collect());
             if let Err(error) = self.write_incident(watched, process, facts) {
-                say(&format!("an incident cannot be written: {error}"));
+                self.complain(format!("an incident cannot be written: {error}"));
             }
         }
         self.prune();

@@ -206,7 +206,7 @@ impl Work {
             alerts: firing.iter().map(name).collect(),
             alert_failures: failures.clone(),
             incidents: self.watched.incidents.clone(),
-            troubles: Vec::new(),
+            troubles: self.black_box.trouble().map(str::to_owned).into_iter().collect(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! waiting.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     path::PathBuf,
     sync::Arc,
@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{runtime::Builder, sync::oneshot};
 
-use super::{Asker, Place};
+use super::{Asker, Kept, Place, state_dir};
 use crate::{
     capture::{self, Recording},
     kernel,
@@ -20,6 +20,9 @@ use crate::{
 
 /// Threads for pages that take work.
 const WORKERS: usize = 2;
+
+/// For what waits and copies only; memory may be locked, so that it is not to be had for nothing.
+const STACK_BYTES: usize = 1 << 20;
 
 /// The near end of the thread.
 pub struct Reception {
@@ -34,7 +37,8 @@ impl Reception {
         let source = Arc::new(Office { asker, state_dir });
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(WORKERS).build()?;
         let (stop, stopped) = oneshot::channel();
-        let thread = thread::Builder::new().name("http".to_owned()).spawn(move || {
+        let builder = thread::Builder::new().name("http".to_owned()).stack_size(STACK_BYTES);
+        let thread = builder.spawn(move || {
             kernel::run_last();
             if let Err(error) = runtime.block_on(serve::serve(&place.listener, source, limits, stopped)) {
                 log::error!("nobody answers over HTTP: {error}");
@@ -74,35 +78,20 @@ impl Source for Office {
     }
 
     fn incidents(&self) -> io::Result<Vec<Incident>> {
-        incidents(&self.state_dir)
+        let (kept, unreadable) = state_dir::incidents(&self.state_dir)?;
+        for (path, why) in unreadable {
+            log::info!("{}: {why}", path.display());
+        }
+        let incident = |Kept { path, incident: row }: Kept| {
+            // Of another name it could not be asked for.
+            let name = path.file_name()?.to_str()?.to_owned();
+            Some(Incident { name, row })
+        };
+        Ok(kept.into_iter().filter_map(incident).collect())
     }
 
     fn incident(&self, name: &str) -> io::Result<Recording> {
         let file = File::open(self.state_dir.join(name))?;
         capture::read(file, None).map_err(io::Error::other)
     }
-}
-
-/// The incidents in a directory, newest first. None if it is not there: nothing has happened yet.
-fn incidents(directory: &std::path::Path) -> io::Result<Vec<Incident>> {
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if !name.starts_with("incident.") || !name.ends_with(".jsonl.zst") {
-            continue;
-        }
-        // It may be gone by now, or be no file.
-        let Ok(about) = entry.metadata() else { continue };
-        if about.is_file() {
-            let written = jiff::Timestamp::try_from(about.modified()?).map_err(io::Error::other)?;
-            found.push((written, Incident { name, bytes: about.len(), written: written.to_string() }));
-        }
-    }
-    found.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.name.cmp(&b.1.name)));
-    Ok(found.into_iter().map(|it| it.1).collect())
 }

@@ -11,7 +11,7 @@ use super::{
     route::{Look, PAGES},
     source::Incident,
 };
-use crate::report::{escape::printable, units};
+use crate::report::{escape::printable, units, words};
 
 const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;margin:2em;color-scheme:light dark}\
     table{border-collapse:collapse}td,th{padding:.1em .8em;text-align:left}\
@@ -135,8 +135,10 @@ pub(super) fn incidents(incidents: &[Incident], look: Look) -> Page {
     match look {
         Look::Json => {
             let incident = |it: &Incident| {
-                let path = format!("/incidents/{}", utf8_percent_encode(&it.name, IN_PATH));
-                json!({ "name": it.name, "bytes": it.bytes, "written": it.written, "path": path })
+                let mut value = serde_json::to_value(&it.row).unwrap_or_default();
+                value["name"] = it.name.as_str().into();
+                value["path"] = path(it).into();
+                value
             };
             let all: Vec<Value> = incidents.iter().map(incident).collect();
             Page::new(JSON, pretty(&json!({ "schema": "alloctrace.incidents/1", "incidents": all })))
@@ -149,20 +151,35 @@ pub(super) fn incidents(incidents: &[Incident], look: Look) -> Page {
         Look::Html => {
             let row = |it: &Incident| {
                 let mut cells = incident_cells(it).map(|it| escape_html(&it));
-                let path = utf8_percent_encode(&it.name, IN_PATH);
-                cells[2] = format!("<a href=\"/incidents/{path}\">{}</a>", cells[2]);
+                cells[5] = format!("<a href=\"{}\">{}</a>", path(it), cells[5]);
                 cells
             };
-            let rows: Vec<[String; 3]> = incidents.iter().map(row).collect();
+            let rows: Vec<[String; 6]> = incidents.iter().map(row).collect();
             document("alloctrace: incidents", &table(&INCIDENT_HEAD, &rows))
         }
     }
 }
 
-const INCIDENT_HEAD: [&str; 3] = ["WRITTEN", "SIZE", "NAME"];
+fn path(incident: &Incident) -> String {
+    format!("/incidents/{}", utf8_percent_encode(&incident.name, IN_PATH))
+}
 
-fn incident_cells(it: &Incident) -> [String; 3] {
-    [it.written.clone(), units::bytes(it.bytes as i64), printable(&it.name).into_owned()]
+const INCIDENT_HEAD: [&str; 6] = ["TIME", "KIND", "VICTIM", "HELD", "MOST IN", "NAME"];
+
+/// As `alloctrace incidents` lists them.
+fn incident_cells(Incident { name, row }: &Incident) -> [String; 6] {
+    /// Enough to recognise a function that is a page long.
+    const FUNCTION_CHARS: usize = 60;
+    let victim = row.victim.as_ref();
+    let function = victim.and_then(|it| it.function.as_deref());
+    [
+        printable(&row.time).into_owned(),
+        words::incident_kind(row),
+        victim.map_or_else(String::new, |it| format!("{} ({})", printable(&it.name), it.pid)),
+        victim.map_or_else(String::new, |it| units::bytes(it.live_bytes)),
+        function.map_or_else(String::new, |it| words::shorten(it, FUNCTION_CHARS)),
+        printable(name).into_owned(),
+    ]
 }
 
 fn pretty(value: &Value) -> String {
@@ -212,6 +229,7 @@ fn document(title: &str, body: &str) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::IncidentRow;
 
     fn overview() -> Overview {
         let name = "<b>\x1b[2J".to_owned();
@@ -252,10 +270,13 @@ PID      RSS     LIMIT      GROWTH  TIME TO LIMIT     LIVE    TIER  NAME
             assert!(page.headers.iter().any(|it| it.0 == "content-security-policy"));
         }
         let name = "incident.\"><script>.1.jsonl.zst".to_owned();
-        let incident = Incident { name, bytes: 5, written: "2026-01-01T00:00:00Z".to_owned() };
+        let row = IncidentRow { kind: "<i>".to_owned(), ..IncidentRow::default() };
+        let incident = Incident { name, row };
         let html = text(&incidents(std::slice::from_ref(&incident), Look::Html));
         assert!(
-            !html.contains("<script") && html.contains("incident.%22%3E%3Cscript%3E.1.jsonl.zst\">"),
+            !html.contains("<script")
+                && !html.contains("<i>")
+                && html.contains("incident.%22%3E%3Cscript%3E.1.jsonl.zst\">"),
             "{html}"
         );
         let json: Value = serde_json::from_str(&text(&incidents(&[incident], Look::Json))).unwrap();

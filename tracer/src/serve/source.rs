@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Question;
-use crate::capture::Recording;
+use crate::capture::{IncidentRow, Recording};
 
 pub trait Source: Send + Sync + 'static {
     /// Puts a question; false if too many are waiting, or nobody is there any more.
@@ -33,11 +33,9 @@ pub struct Own {
 }
 
 /// A file that was kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Incident {
     /// Of the file.
     pub name: String,
-    pub bytes: u64,
-    /// RFC 3339.
-    pub written: String,
+    pub row: IncidentRow,
 }

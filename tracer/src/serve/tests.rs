@@ -38,7 +38,7 @@ impl Source for Oracle {
 
     fn incidents(&self) -> io::Result<Vec<Incident>> {
         let name = "incident.web.7.jsonl.zst".to_owned();
-        Ok(vec![Incident { name, bytes: 5, written: "2026-01-01T00:00:00Z".to_owned() }])
+        Ok(vec![Incident { name, ..Incident::default() }])
     }
 
     fn incident(&self, _: &str) -> io::Result<Recording> {

@@ -19,7 +19,7 @@ use self::client::{Answer, Client, read_answer};
 use crate::{
     program::{Ended, PATIENCE, Program, Signal, needed, run, scratch, within},
     report::Report,
-    tracer::{alloctrace, alloctrace_says, alone},
+    tracer::{alloctrace, alone},
     workload::build,
 };
 
@@ -31,9 +31,10 @@ struct Watch {
 
 impl Watch {
     /// At a port of its own.
-    fn keep(pid: u32, options: &[&str]) -> Self {
+    fn keep(pid: u32, state_dir: &Path, options: &[&str]) -> Self {
         let mut command = alloctrace(["watch", "--listen", "127.0.0.1:0", "-i", "200ms"]);
-        let mut program = Program::start(command.args(["-p", &pid.to_string()]).args(options));
+        command.args(["-p", &pid.to_string()]).args(options).arg("--state-dir").arg(state_dir);
+        let mut program = Program::start(&mut command);
         let place = program.wait_for_error("alloctrace: answers at ");
         program.wait_for_error("alloctrace: ready");
         let address = place.rsplit_once("http://").expect("an address").1.to_owned();
@@ -110,7 +111,7 @@ fn pages_about_a_program_that_is_traced_exactly() {
     let mut hoard = Hoard::start();
     let pid = hoard.0.pid();
     let _alone = alone();
-    let watch = Watch::keep(pid, &["--tier", "exact"]);
+    let watch = Watch::keep(pid, &scratch("http-pages"), &["--tier", "exact"]);
     hoard.take(FIRST);
     let held = format!("}} {}.0", FIRST * 32);
     let line = watch.wait_for("/metrics", |it| {
@@ -176,7 +177,7 @@ fn pages_about_a_program_whose_growth_is_sampled() {
     let mut hoard = Hoard::start();
     let pid = hoard.0.pid();
     let _alone = alone();
-    let watch = Watch::keep(pid, &["--tier", "growth"]);
+    let watch = Watch::keep(pid, &scratch("http-sampled"), &["--tier", "growth"]);
     hoard.take(BLOCKS);
     let find = |it: &Answer| {
         let text = it.text();
@@ -202,31 +203,40 @@ fn questions_that_are_none() {
     let pid = hoard.0.pid();
     let directory = scratch("http-questions");
     let _alone = alone();
-    let config = directory.join("watch.toml");
-    fs::write(&config, format!("state-dir = '{}'\n", directory.display())).expect("write a file");
-    let incident = directory.join("incident.true.7.jsonl.zst");
-    let made = alloctrace_says([
-        "record".as_ref(),
-        "-o".as_ref(),
-        incident.as_os_str(),
-        "--".as_ref(),
-        needed("true", "coreutils").as_os_str(),
-    ]);
-    assert_eq!(made.code, Some(0), "{made:?}");
+    let mut victim = Hoard::start();
+    let options = ["--tier", "exact", "-p", &victim.0.pid().to_string()];
+    let watch = Watch::keep(pid, &directory, &options);
     fs::write(directory.join("secret"), "secret").expect("write a file");
-    let watch = Watch::keep(pid, &["--config", config.to_str().expect("a path")]);
 
-    let listed = watch.json("/incidents");
-    assert_eq!(listed["incidents"].as_array().map(Vec::len), Some(1), "{listed}");
-    let path = listed["incidents"][0]["path"].as_str().expect("a path");
+    const HELD: i64 = 1000;
+    victim.take(HELD);
+    let held = format!("}} {}.0", HELD * 32);
+    watch.wait_for("/metrics", |it| it.text().contains(&held).then_some(()));
+    assert_eq!(watch.json("/incidents")["incidents"], serde_json::json!([]));
+    victim.0.signal(Signal::KILL);
+    victim.0.wait();
+    let incident = watch.wait_for("/incidents", |it| {
+        let listed: Value = serde_json::from_slice(&it.body).expect("JSON");
+        listed["incidents"].get(0).cloned()
+    });
+    assert_eq!(
+        (&incident["kind"], &incident["victim"]["function"]),
+        (&"killed".into(), &"take".into()),
+        "{incident}"
+    );
+    let path = incident["path"].as_str().expect("a path");
     assert!(watch.get(path).text().starts_with("<!doctype html>"));
     let report: Report =
-        serde_json::from_slice(&watch.get(&format!("{path}?format=json")).body).expect("JSON");
-    assert_eq!(report.schema, "alloctrace.report/1");
+        serde_json::from_slice(&watch.get(&format!("{path}?format=json")).body).expect("a report");
+    assert_eq!(taken_bytes(&report), HELD * 32);
+    let listed = watch.get("/incidents?format=text").text();
+    assert!(listed.contains("killed") && listed.contains("take"), "{listed}");
+    let counted = "alloctrace_incidents_total{kind=\"killed\"} 1.0";
+    watch.wait_for("/metrics", |it| it.text().contains(counted).then_some(()));
     for (path, status) in [
         ("/incidents/secret", 404),
         ("/incidents/..%2Fsecret", 404),
-        ("/incidents/incident.true.7.jsonl.zst%00", 404),
+        (&format!("{path}%00"), 404),
         ("/nothing", 404),
         ("/debug/pprof/heap?pid=1", 404),
         ("/debug/pprof/heap?seconds=100000", 400),
@@ -242,7 +252,8 @@ fn questions_that_are_none() {
     assert_eq!(watch.client.ask_as("evil.example", "/metrics").status, 403);
 
     // Somebody else is there.
-    let taken = run(&mut alloctrace(["watch", "--listen", watch.client.address(), "-p", &pid.to_string()]));
+    let mut taken = alloctrace(["watch", "--listen", watch.client.address(), "-p", &pid.to_string()]);
+    let taken = run(taken.arg("--state-dir").arg(scratch("http-taken")));
     assert_eq!(taken.code, Some(1), "{taken:?}");
     assert!(taken.errors.contains("--listen takes another place"), "{taken:?}");
     // Somebody is slow.
@@ -264,7 +275,8 @@ fn a_socket_in_a_file() {
     let _alone = alone();
     let keep = || {
         let pid = hoard.0.pid().to_string();
-        let mut program = Program::start(&mut alloctrace(["watch", "--listen", &listen, "-p", &pid]));
+        let mut command = alloctrace(["watch", "--listen", &listen, "-p", &pid]);
+        let mut program = Program::start(command.arg("--state-dir").arg(directory.join("state")));
         program.wait_for_error("alloctrace: ready");
         program
     };
@@ -303,7 +315,7 @@ fn a_flood_does_no_harm_to_the_tracing() {
         churn.next_line().parse::<u64>().expect("a number")
     };
     let _alone = alone();
-    let watch = Watch::keep(pid, &["--tier", "exact"]);
+    let watch = Watch::keep(pid, &scratch("http-flood"), &["--tier", "exact"]);
     let events = |watch: &Watch| watch.json("/health")["events"].as_u64().expect("a number");
     let (events_before, rounds_before) = (events(&watch), rounds());
     let idle: Vec<TcpStream> =
