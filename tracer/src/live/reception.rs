@@ -78,10 +78,8 @@ impl Source for Office {
     }
 
     fn incidents(&self) -> io::Result<Vec<Incident>> {
-        let (kept, unreadable) = state_dir::incidents(&self.state_dir)?;
-        for (path, why) in unreadable {
-            log::info!("{}: {why}", path.display());
-        }
+        // What cannot be read is told by the command; here it is left out.
+        let kept = state_dir::incidents(&self.state_dir)?.kept;
         let incident = |Kept { path, incident: row }: Kept| {
             // Of another name it could not be asked for.
             let name = path.file_name()?.to_str()?.to_owned();
