@@ -138,10 +138,10 @@ impl Wanted {
             let before = from.filter(|_| self.by_growth).map(|from| it.at(from).live().bytes);
             live(it).bytes - before.unwrap_or(0)
         };
-        let all = recording.sites.values().filter(|it| self.processes.contains(&it.process));
-        let own: Vec<(&SiteHistory, i64)> =
-            all.map(|it| (it, weight(it))).filter(|(_, weight)| *weight > 0).collect();
-        let of = |kind: Kind| own.iter().filter(move |it| kind.is_of(it.0)).map(|it| it.1);
+        let all = recording.sites.iter().filter(|(_, it)| self.processes.contains(&it.process));
+        let own: Vec<(u32, &SiteHistory, i64)> =
+            all.map(|(id, it)| (*id, it, weight(it))).filter(|it| it.2 > 0).collect();
+        let of = |kind: Kind| own.iter().filter(move |it| kind.is_of(it.1)).map(|it| it.2);
         let is_exact = ["", "exact"].contains(&&*recording.header.tier);
         let blocks = if is_exact { Kind::BlocksAndMappings } else { Kind::Blocks };
         // Blocks say more than pages, unless they have been looked at for a short time only.
@@ -150,12 +150,13 @@ impl Wanted {
             (blocks_bytes, pages_bytes) if pages_bytes > 2 * blocks_bytes => Kind::Pages,
             _ => blocks,
         };
-        let mut weights: Vec<i64> = of(kind).collect();
-        weights.sort_unstable_by_key(|it| -it);
-        let least = weights.get(CANDIDATES - 1).copied().unwrap_or(1);
-        let wants_site = |_: u32, it: &SiteHistory| kind.is_of(it) && weight(it) >= least;
+        let mut worst: Vec<(i64, u32)> =
+            own.iter().filter(|it| kind.is_of(it.1)).map(|it| (-it.2, it.0)).collect();
+        worst.sort_unstable();
+        worst.truncate(CANDIDATES);
+        let wants_site = |id: u32, _: &SiteHistory| worst.iter().any(|it| it.1 == id);
         let part = Part { processes: &self.processes, wants_site: &wants_site, moments: None };
-        let stacks = self.worst(&recording.excerpt(&part), from_s, weights.iter().sum());
+        let stacks = self.worst(&recording.excerpt(&part), from_s, of(kind).sum());
         let why_none = stacks.is_empty().then(|| self.why_none().to_owned());
         Evidence { by_growth: self.by_growth, stacks, why_none }
     }
