@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::{BlackBox, Ends, Request, Sink, delivery::Delivery, progress::say, sink::row_channel};
+use super::{BlackBox, Ends, Request, Sink, delivery::Delivery, sink::row_channel};
 use crate::{
     capture::{Header, Row},
     serve::{self, Facts, Question},
@@ -151,33 +151,13 @@ impl Work {
     fn take_in(&mut self, rows: Vec<Row>) {
         let is_interval = matches!(rows.last(), Some(Row::Interval(_)));
         self.black_box.append(&rows);
-        let ended = rows.iter().filter_map(|it| match it {
-            Row::Process(it) if it.ended.is_some() => Some(it.id),
-            _ => None,
-        });
-        let ended: Vec<u32> = ended.collect();
         self.watched.add(rows);
-        ended.into_iter().for_each(|it| self.tell_of_end(it));
         if is_interval {
             self.black_box.look(&mut self.watched);
             self.interval_at = Instant::now();
             self.judge();
             self.forget();
         }
-    }
-
-    /// Of those that were looked at closely, and of those that memory ran out for.
-    fn tell_of_end(&self, process: u32) {
-        let Some(row) = self.watched.recording.processes.get(&process) else { return };
-        let Some(ended) = &row.ended else { return };
-        let how = match &*ended.how {
-            "oom-kill" => "was killed because memory ran out".to_owned(),
-            _ if ended.code == 0 || !self.watched.is_exact(process) => return,
-            "signal" => format!("was ended by signal {}", ended.code),
-            _ => format!("has ended with code {}", ended.code),
-        };
-        let held = self.watched.held(process).map_or_else(String::new, |it| format!("; {it}"));
-        say(&format!("process {} ({}) {how}{held}", row.pid, row.name));
     }
 
     /// What is old is known less finely, and what has ended is forgotten after a while.

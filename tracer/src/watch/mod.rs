@@ -7,7 +7,6 @@ mod budget;
 mod config;
 mod evidence;
 mod growth;
-mod held;
 mod http;
 mod incident;
 mod outlets;
@@ -24,7 +23,6 @@ pub use self::{
     budget::{Budget, Ceiling, Limit, Selector},
     config::{Config, ConfigError},
     evidence::{Evidence, TopStack},
-    held::Held,
     http::{HttpConfig, Listen},
     incident::{
         BlackBoxConfig, Facts, IncidentsConfig, STATE_DIR, ended_badly, happened_s, incident, interrupted,

@@ -42,7 +42,8 @@ impl fmt::Display for Suspicion {
         write!(
             out,
             "its resident memory grew by {bytes} in {span}, {:.0} % of it, and goes on",
-            self.share * 100.0
+            // A slope is no more exact than what it is of.
+            self.share.min(1.0) * 100.0
         )
     }
 }
