@@ -9,6 +9,7 @@ mod expense;
 mod forecast;
 mod governor;
 mod guard;
+mod interval;
 mod learning;
 mod onlooker;
 pub mod outstanding;
@@ -63,15 +64,9 @@ use self::{
     tiers::Tiers,
 };
 use crate::{
-    capture::CgroupSample,
     event::{Event, ProcessId},
     heap::Heap,
-    interval::{How, Interval},
-    kernel::{
-        self, Kernel, Launched, Tier,
-        accounting::{self, Accounted},
-        process,
-    },
+    kernel::{self, Kernel, Launched, Tier},
     watch::Wanted,
 };
 
@@ -349,76 +344,11 @@ impl Run {
         count
     }
 
-    /// Returns the resident bytes of those that live.
-    fn take_interval(&mut self) -> Result<HashMap<ProcessId, u64>> {
-        self.drain();
-        self.has_victims = false;
-        let mut interval: Interval = self.heap.interval(kernel::now_ns());
-        for (loss, count) in self.kernel.losses().iter() {
-            interval.losses.add(loss, count);
-        }
-        let rss: HashMap<ProcessId, u64> =
-            self.alive.iter().filter_map(|(id, tgid)| Some((*id, process::rss_bytes(*tgid)?))).collect();
-        self.recorder.modules(self.kernel.new_modules())?;
-        let descriptions = self.kernel.take_descriptions();
-        for (process, description) in &descriptions {
-            self.groups.extend(description.cgroup.clone().map(|it| (*process, it)));
-        }
-        self.recorder.descriptions(descriptions)?;
-        for (process, allocators) in self.kernel.new_allocators() {
-            self.recorder.allocators(process, allocators);
-        }
-        self.groups.retain(|process, _| self.alive.contains_key(process));
-        let groups = accounting::with_limited(self.groups.values().cloned());
-        let machine = MachineSample {
-            cgroups: groups.into_iter().filter_map(group_sample).collect(),
-            pressure: accounting::pressure(),
-        };
-        let used = self.budget.take_used(&self.alive);
-        self.recorder.interval(interval, rss.clone(), used, machine)?;
-        self.kernel.forget_stacks(&self.heap.forget_stacks());
-        Ok(rss)
-    }
-
     /// A point in time that the user wants to find again.
     fn mark(&mut self) -> Result<()> {
         self.take_interval()?;
         self.recorder.mark(kernel::now_ns())
     }
-
-    /// Processes whose end was not reported, because the ring was full. Most that are missing have only just ended, and
-    /// the record of that is on its way; so it has the time until this is called again.
-    fn forget_vanished(&mut self) {
-        let is_gone = |it: &(&ProcessId, &u32)| !process::is_alive(*it.1);
-        let gone: BTreeSet<ProcessId> =
-            self.alive.iter().filter(is_gone).map(|(process, _)| *process).collect();
-        let missing = std::mem::replace(&mut self.missing, gone);
-        if missing.is_disjoint(&self.missing) {
-            return;
-        }
-        while self.drain() == BATCH {}
-        let time_ns = kernel::now_ns();
-        for process in missing.intersection(&self.missing) {
-            if self.alive.remove(process).is_some() {
-                self.kernel.forget(*process);
-                self.heap.apply(&Event::Leave { process: *process, time_ns, how: How::Unseen });
-            }
-        }
-    }
-}
-
-fn group_sample(path: String) -> Option<CgroupSample> {
-    let Accounted { memory_bytes, limit_bytes, reclaimable_bytes, pressure, oom_count, oom_kill_count } =
-        accounting::of_group(&path)?;
-    Some(CgroupSample {
-        path,
-        memory_bytes,
-        limit_bytes,
-        reclaimable_bytes,
-        pressure,
-        oom_count,
-        oom_kill_count,
-    })
 }
 
 /// Notes who is alive, and whom the OOM killer has chosen.
