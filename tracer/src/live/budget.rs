@@ -184,6 +184,10 @@ impl Budget {
     pub(super) fn judge(&mut self, stage: &mut Stage<'_>) -> Result<()> {
         let now_ns = kernel::now_ns();
         let spent = self.measure(stage.kernel, stage.alive);
+        self.muted.retain(|it| stage.alive.contains_key(it));
+        self.thinned.retain(|it| stage.alive.contains_key(it));
+        // Without a limit too: who is let go because it is calm may be followed again.
+        self.leaving.retain(|(_, it)| !it.is_finished());
         let Some(limit) = self.limit else { return Ok(()) };
         let level = |it: &Governor| it.level();
         if !self.leaving.is_empty()
@@ -204,9 +208,6 @@ impl Budget {
                 sum.wall_s = wall_s;
             }
         }
-        self.muted.retain(|it| stage.alive.contains_key(it));
-        self.thinned.retain(|it| stage.alive.contains_key(it));
-        self.leaving.retain(|(_, it)| !it.is_finished());
         self.end_look(now_ns, &by_whom, stage)?;
         self.join(now_ns, stage)?;
         let now_s = now_ns as f64 / 1e9;
