@@ -20,7 +20,7 @@ use super::{
 use crate::{
     capture::Writer,
     kernel::Streams,
-    live::{self, About, Options, Recorder, Run, Signals},
+    live::{self, Options, Recorder, Run, Signals},
     profile::trust::Grade,
 };
 
@@ -140,17 +140,7 @@ pub(super) fn record(args: &Args, streams: Streams<'_>) -> Result<Recorded, Fail
                 return Err(error);
             }
         };
-        let about = About {
-            started: now.to_string(),
-            target: prepared.description,
-            interval: args.interval,
-            tier: args.tracing.tier.into(),
-            max_overhead: args.tracing.max_overhead,
-            is_calibrated: kernel.prices().traps.is_calibrated,
-            started_ns: crate::kernel::now_ns(),
-            pools: prepared.settings.pools.names(),
-            sample_bytes: prepared.settings.sample_bytes(),
-        };
+        let about = args.tracing.about(&prepared, &kernel, args.interval, now);
         output.empty()?;
         let purpose = format!("write the capture {}", path.display());
         let writer = Writer::new(output.file, about.header()).with_context(|| purpose.clone())?;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     kernel::Streams,
-    live::{About, Ending, Ends, Onlooker, Options, Recorder, Run, Saving, Signals, Style},
+    live::{Ending, Ends, Onlooker, Options, Recorder, Run, Saving, Signals, Style},
     view::View,
 };
 
@@ -106,17 +106,7 @@ async fn show(args: &Args, style: Style, log: Option<&Log>) -> Result<Ending, Fa
     // Before anything is attached, so that a signal never ends us without a word.
     let mut signals = Signals::new()?;
     let kernel = tracing::start(&prepared.settings)?;
-    let about = About {
-        started: jiff::Timestamp::now().to_string(),
-        target: prepared.description,
-        interval: args.interval,
-        tier: args.tracing.tier.into(),
-        max_overhead: args.tracing.max_overhead,
-        is_calibrated: kernel.prices().traps.is_calibrated,
-        started_ns: crate::kernel::now_ns(),
-        pools: prepared.settings.pools.names(),
-        sample_bytes: prepared.settings.sample_bytes(),
-    };
+    let about = args.tracing.about(&prepared, &kernel, args.interval, jiff::Timestamp::now());
     eprintln!("alloctrace: ready");
     if is_screen && std::io::stderr().is_terminal() {
         // It would go across the screen.

@@ -1,6 +1,6 @@
 //! What every command does that traces: find the target, or have it wait at its gate, and say what is to be done to it.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use clap::Args;
 
@@ -12,9 +12,10 @@ use super::{
 use crate::{
     elf::pools::{Pools, Spec},
     kernel::{
-        Kernel, Launched, MemoryBound, Programs, Selection, Settings, Streams, Target, Tier, cgroup::Groups,
-        process,
+        self, Kernel, Launched, MemoryBound, Programs, Selection, Settings, Streams, Target, Tier,
+        cgroup::Groups, process,
     },
+    live::About,
     report::{escape::printable, units},
 };
 
@@ -156,6 +157,27 @@ pub(super) struct Prepared {
 }
 
 impl TracingArgs {
+    /// What the recording says of itself; its times begin now.
+    pub(super) fn about(
+        &self,
+        prepared: &Prepared,
+        kernel: &Kernel,
+        interval: Duration,
+        started: jiff::Timestamp,
+    ) -> About {
+        About {
+            started: started.to_string(),
+            target: prepared.description.clone(),
+            interval,
+            tier: self.tier.into(),
+            max_overhead: self.max_overhead,
+            is_calibrated: kernel.prices().traps.is_calibrated,
+            started_ns: kernel::now_ns(),
+            pools: prepared.settings.pools.names(),
+            sample_bytes: prepared.settings.sample_bytes(),
+        }
+    }
+
     /// `streams` are those of a launched command.
     pub(super) fn prepare(&self, streams: Streams<'_>) -> Result<Prepared, Failure> {
         let pools = self.pools.pools()?;

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     kernel::{MemoryBound, Streams, endure},
-    live::{About, BlackBox, Ends, Guard, Options, Place, Reception, Recorder, Run, Signals},
+    live::{BlackBox, Ends, Guard, Options, Place, Reception, Recorder, Run, Signals},
     serve::Limits,
     watch::{Config, HttpConfig, Listen, STATE_DIR, Trigger},
 };
@@ -119,17 +119,7 @@ async fn keep_watch(args: &Args) -> Result<(), Failure> {
     for missing in endure() {
         eprintln!("alloctrace: {missing}");
     }
-    let about = About {
-        started: jiff::Timestamp::now().to_string(),
-        target: prepared.description,
-        interval: args.interval,
-        tier: args.tracing.tier.into(),
-        max_overhead: args.tracing.max_overhead,
-        is_calibrated: kernel.prices().traps.is_calibrated,
-        started_ns: crate::kernel::now_ns(),
-        pools: prepared.settings.pools.names(),
-        sample_bytes: prepared.settings.sample_bytes(),
-    };
+    let about = args.tracing.about(&prepared, &kernel, args.interval, jiff::Timestamp::now());
     let (guard, Ends { sink, requests }) =
         Guard::start(about.header(), config, black_box).context("keep watch")?;
     let usual = Limits::default();
