@@ -147,6 +147,16 @@ fn a_recording_without_an_interval_deserves_no_trust() {
     assert_eq!((profile.grade, profile.complete), (Grade::F, false));
 }
 
+#[test]
+fn pages_that_were_sampled_are_not_said_to_be_exact() {
+    let mut sampled = recording();
+    assert!(Profile::new(&sampled, &Query::default(), 10).trust().contains("exact"));
+    sampled.header.tier = "growth".to_owned();
+    sampled.sites.values_mut().for_each(|it| it.kind = "resident".into());
+    let trust = Profile::new(&sampled, &Query::default(), 10).trust();
+    assert!(trust.contains("estimates") && !trust.contains("exact"), "{trust}");
+}
+
 /// (live, error, allocated, change, growth) of the leak and of the cache.
 fn window(from_s: Option<f64>, to_s: Option<f64>) -> Vec<(i64, i64, i64, i64, f64)> {
     let profile = Profile::new(&recording(), &Query { from_s, to_s, ..Query::default() }, 10);

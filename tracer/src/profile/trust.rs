@@ -78,16 +78,18 @@ impl Grade {
 }
 
 impl Profile {
-    /// The grade in words: where blocks were sampled no number is exact, and the grade is about what else may be wrong.
+    /// The grade in words: where blocks or page faults were sampled no number is exact, and the grade is about what else may be
+    /// wrong.
     pub fn trust(&self) -> &'static str {
-        match (self.grade, self.sample_bytes()) {
-            (Grade::A, Some(_)) => {
+        let is_estimated = self.sample_bytes().is_some() || self.sites.iter().any(Site::is_resident);
+        match (self.grade, is_estimated) {
+            (Grade::A, true) => {
                 "nothing was lost: estimates are as good as their errors say, and every stack is complete"
             }
-            (Grade::B, Some(_)) => {
+            (Grade::B, true) => {
                 "estimates are as good as their errors say; stacks that end early hold under 1 % of the live bytes"
             }
-            (Grade::C, Some(_)) => {
+            (Grade::C, true) => {
                 "estimates are as good as their errors say; stacks that end early hold 1 % of the live bytes or more"
             }
             (Grade::F, _) if self.loss(Loss::UnfollowedProcesses) > 0 => {
