@@ -12,11 +12,14 @@ mod tidy;
 mod vendor;
 mod vm;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Result;
 use clap::Parser;
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
 /// Developer commands of alloctrace
 #[derive(Parser)]
@@ -76,4 +79,14 @@ fn target_dir() -> PathBuf {
 /// The cargo that runs us: the one the developer has chosen.
 fn cargo() -> PathBuf {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into()
+}
+
+/// The alloctrace that is given, or else the one of this project as it is now.
+fn built(sh: &Shell, given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let cargo = cargo();
+    cmd!(sh, "{cargo} build --locked --release --package=tracer").run()?;
+    Ok(target_dir().join("release/alloctrace"))
 }

@@ -20,7 +20,7 @@ use self::{
     slope::slope,
     tracer::{Alert, Moment, Tracer},
 };
-use crate::{cargo, packages, target_dir};
+use crate::{built, packages, target_dir};
 
 /// Watch processes that leak and processes that do not, for an hour: what the watch takes, and whom it names
 ///
@@ -62,14 +62,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     let directory = target_dir().join("soak");
     sh.remove_path(&directory)?;
     sh.create_dir(&directory)?;
-    let alloctrace = match &args.alloctrace {
-        Some(it) => it.clone(),
-        None => {
-            let cargo = cargo();
-            cmd!(sh, "{cargo} build --locked --release --package=tracer").run()?;
-            target_dir().join("release/alloctrace")
-        }
-    };
+    let alloctrace = built(sh, args.alloctrace.as_deref())?;
     let program = directory.join("shape");
     cmd!(sh, "gcc -O2 -g -o {program} xtask/soak/shape.c").quiet().run()?;
 

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use crate::{cargo, packages, target_dir};
+use crate::{built, packages, target_dir};
 
 /// Let a machine run out of memory (emulated by QEMU), and check what alloctrace tells of the process that was killed
 ///
@@ -70,14 +70,7 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
         Some(it) => kernel::given(it)?,
         None => kernel::find_or_download(sh, &work, &args.series)?,
     };
-    let alloctrace = match &args.alloctrace {
-        Some(it) => it.clone(),
-        None => {
-            let cargo = cargo();
-            cmd!(sh, "{cargo} build --locked --release --package=tracer").run()?;
-            target_dir().join("release/alloctrace")
-        }
-    };
+    let alloctrace = built(sh, args.alloctrace.as_deref())?;
     let archive = image::build(sh, &work, &alloctrace)?;
     let mut failed = 0;
     for number in 1..=args.runs {
