@@ -11,6 +11,7 @@ mod cache_dir;
 pub mod calibrate;
 pub mod cgroup;
 mod children;
+mod contents;
 pub mod doctor;
 mod endure;
 mod error;

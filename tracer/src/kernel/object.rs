@@ -3,20 +3,21 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _},
+    io,
     ops::Range,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::Path,
     sync::Arc,
 };
 
+use memmap2::Mmap;
 use procfs::process::{MMapPath, Process};
 use tracer_ebpf::{
     mapping::{ObjectKey, VDSO},
     record::Frame,
 };
 
-use super::{process::CodeMapping, table_cache};
+use super::{contents, process::CodeMapping, table_cache};
 use crate::{
     elf::{
         Image,
@@ -96,9 +97,8 @@ impl Object {
         Self::parse(&bytes, None, "[vdso]".to_owned())
     }
 
-    fn read(mut file: File, path: String) -> io::Result<Self> {
-        let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
-        file.read_to_end(&mut bytes)?;
+    fn read(file: File, path: String) -> io::Result<Self> {
+        let bytes = contents::read(&file)?;
         Self::parse(&bytes, Some(Arc::new(file)), path)
     }
 
@@ -142,9 +142,9 @@ impl Object {
         Ok(found.problems)
     }
 
-    /// The file as it is now; `None` for the vDSO.
-    pub(crate) fn bytes(&self) -> io::Result<Option<Vec<u8>>> {
-        self.held_path().map(fs::read).transpose()
+    /// The file as it is now, see [`contents::read`]; `None` for the vDSO.
+    pub(crate) fn bytes(&self) -> io::Result<Option<Mmap>> {
+        self.file.as_deref().map(contents::read).transpose()
     }
 
     pub(crate) fn has_probes(&self) -> bool {

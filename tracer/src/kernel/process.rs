@@ -13,7 +13,7 @@ use procfs::{
 };
 use tracer_ebpf::mapping::{Mapped, ObjectKey, VDSO};
 
-use super::{StartError, cgroup};
+use super::{StartError, cgroup, contents};
 use crate::elf::closure;
 
 /// What a report says of a process.
@@ -131,7 +131,7 @@ pub(crate) fn closure(tgid: u32) -> Vec<PathBuf> {
         ld_library_path: environment.get(OsStr::new("LD_LIBRARY_PATH")).cloned(),
         root: format!("/proc/{tgid}/root").into(),
     };
-    closure::predict(&exe, &environment, &|path| fs::read(path).ok())
+    closure::predict(&exe, &environment, &contents::read_path)
 }
 
 /// What our own control group may have.

@@ -10,7 +10,7 @@ use tracer_ebpf::mapping::VDSO;
 use super::{Object, Objects, StartError, TargetFacts, launch, missing, process};
 use crate::{
     elf::{closure, pools::Pools},
-    kernel::{Selection, Target},
+    kernel::{Selection, Target, contents},
 };
 
 impl Objects {
@@ -117,5 +117,5 @@ fn predicted(program: &Path) -> Vec<PathBuf> {
         root: PathBuf::new(),
     };
     let program = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
-    closure::predict(&program, &environment, &|path| std::fs::read(path).ok())
+    closure::predict(&program, &environment, &contents::read_path)
 }
