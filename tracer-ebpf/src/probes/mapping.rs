@@ -189,7 +189,8 @@ pub(crate) fn object_at(address: u64) -> u32 {
 #[inline(always)]
 fn object(key: ObjectKey, file: u64) -> Option<u32> {
     if let Some(number) = OBJECTS.get_ptr(key) {
-        // SAFETY: entries are never removed.
+        // SAFETY: the place stays the map's. If its element is removed just now it may have another's number, but those
+        // that are removed are of files that nobody has had mapped for long.
         return Some(unsafe { *number });
     }
     let number = sync::fetch_add(NEXT.get_ptr_mut(0)?, 1);

@@ -1,6 +1,6 @@
 //! Reading executable files whole, but for what is in them for debuggers, which may be most of a gigabyte.
 
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::Path};
+use std::{fs::File, io, iter, ops::Range, os::unix::fs::FileExt as _, path::Path};
 
 use memmap2::{Mmap, MmapMut};
 use object::{
@@ -20,7 +20,7 @@ pub(crate) fn read(file: &File) -> io::Result<Mmap> {
     let size = file.metadata()?.len();
     let mut bytes = MmapMut::map_anon(usize::try_from(size).map_err(io::Error::other)?)?;
     let mut at = 0;
-    for left_out in for_debuggers(file, size).into_iter().chain([size..size]) {
+    for left_out in for_debuggers(file, size).into_iter().chain(iter::once(size..size)) {
         if at < left_out.start {
             file.read_exact_at(&mut bytes[at as usize..left_out.start as usize], at)?;
         }

@@ -18,6 +18,7 @@ mod error;
 pub mod evidence;
 pub mod examination;
 mod exit_sites;
+mod extents;
 mod growth;
 pub mod launch;
 pub mod leaving;
@@ -200,6 +201,18 @@ impl Kernel {
             // Of those that were used once the probes know nothing.
             let _ = self.seen.remove(&key.0);
         }
+    }
+
+    /// Lets go of the files that no process has mapped since this was called last, which is to be long ago. Returns them: they do not come again under these numbers.
+    pub fn forget_objects(&mut self) -> Vec<ObjectId> {
+        let is_exact = self.state.growth.tier == Tier::Exact;
+        // The probes of a selection hold their files in any case, and the vDSO is none.
+        self.state.objects.forget_unused(|it| it.file.is_none() || is_exact && it.has_probes())
+    }
+
+    /// There may soon be no room for what is known of more files.
+    pub fn objects_are_many(&self) -> bool {
+        self.state.objects.tables_are_many()
     }
 
     /// Ends the tracing: what has been reported until now can still be drained, and there will be no more. The probes go when

@@ -45,6 +45,7 @@ pub(crate) struct Object {
     pub(crate) raising: Vec<u64>,
     /// File offsets of the functions that are named `via` and not a caller: mmap and its relatives.
     syscall_wrappers: Vec<Range<u64>>,
+    /// `None` also when the probes have it.
     pub(crate) table: Option<unwind::Table>,
     pub(crate) is_go: bool,
 }

@@ -1,8 +1,10 @@
 //! All objects of a run and where each process has them: what frames refer to.
 
 mod frames;
+mod news;
 mod own_pools;
 mod targets;
+mod unused;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,12 +15,13 @@ use anyhow::Context as _;
 use aya::{Ebpf, maps::MapData};
 use tracer_ebpf::{
     loss::Loss,
-    mapping::{Mapped, ObjectKey},
+    mapping::{FIRST_KERNEL_OBJECT, Mapped, ObjectKey},
     record::{self, Mapping},
 };
 
+use self::unused::Unused;
 use super::{
-    MemoryBound, Module, PerfMap, StartError, launch,
+    MemoryBound, PerfMap, StartError, launch,
     load::Sizes,
     missing,
     object::{self, Object},
@@ -27,11 +30,7 @@ use super::{
     tables::Tables,
     whereabouts::Whereabouts,
 };
-use crate::{
-    elf::pools::Pools,
-    event::{ObjectId, ProcessId},
-    interval::Losses,
-};
+use crate::{elf::pools::Pools, event::ProcessId, interval::Losses};
 
 /// Room for objects that come into view later, in rows of unwinding tables: 16 MiB. Measured: libc takes 131 KB,
 /// libLLVM 4.5 MB, rustc's driver 6 MB.
@@ -61,6 +60,9 @@ pub(crate) struct Objects {
     generated: HashMap<ProcessId, u32>,
     perf_maps: HashMap<u32, PerfMap>,
     kernel: Option<KernelSide>,
+    /// How many numbers we have given.
+    last_number: u32,
+    unused: Unused,
     /// The user's own.
     pools: Pools,
     /// Functions of them that cannot be probed: the position in `pools`, the file and the reason.
@@ -115,13 +117,19 @@ impl Objects {
 
     fn tell_kernel(&mut self, key: ObjectKey, number: u32, counted: &mut Losses) -> anyhow::Result<()> {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
-        let object = self.objects.get(&number).and_then(|it| it.as_ref().ok());
-        let table = object.and_then(|it| it.table.as_ref());
+        let object = self.objects.get_mut(&number).and_then(|it| it.as_mut().ok());
         if object.is_none() {
             counted.add(Loss::UnnamedModules, 1);
         }
-        if !kernel.tables.set(number, table)? || table.is_none() {
+        let mut nothing = None;
+        let table = object.map_or(&mut nothing, |it| &mut it.table);
+        let fits = kernel.tables.set(number, table.as_ref())?;
+        if table.is_none() || !fits {
             counted.add(Loss::SkippedTables, 1);
+        }
+        if fits {
+            // From now on it is read where the probes read it.
+            *table = None;
         }
         kernel.numbers.insert(key, number, 0)?;
         Ok(())
@@ -152,8 +160,7 @@ impl Objects {
         if known.is_some_and(|it| self.get(it).is_some()) {
             return None;
         }
-        // Below the numbers that the kernel half gives; see `FIRST_KERNEL_OBJECT`.
-        let number = known.unwrap_or(self.numbers.len() as u32 + 1);
+        let number = known.or_else(|| self.new_number())?;
         self.enter(key, number, Ok(object), counted);
         Some(number)
     }
@@ -197,7 +204,8 @@ impl Objects {
         let mut added = Vec::new();
         for path in process::closure(tgid) {
             // Most are known; then the file is not read.
-            if object::key_at(&path).is_ok_and(|it| self.numbers.contains_key(&it)) {
+            if let Some(number) = object::key_at(&path).ok().and_then(|it| self.numbers.get(&it)) {
+                self.unused.is_met(*number);
                 continue;
             }
             if let Ok((key, object)) = Object::of_path(&path) {
@@ -229,9 +237,9 @@ impl Objects {
     }
 
     /// The object behind a mapping, read if it is new, and what was wrong with it.
-    fn add_code(&mut self, tgid: u32, mapping: &CodeMapping) -> (u32, Option<String>) {
+    fn add_code(&mut self, tgid: u32, mapping: &CodeMapping) -> (Option<u32>, Option<String>) {
         if let Some(number) = self.numbers.get(&mapping.key) {
-            return (*number, None);
+            return (Some(*number), None);
         }
         let object = Object::of_mapping(tgid, mapping);
         let problem = object.as_ref().err().map(|error| format!("{}: {error}", mapping.path));
@@ -253,7 +261,7 @@ impl Objects {
         let mut numbers = Vec::new();
         for mapping in process::code_mappings(tgid)? {
             let is_new = !self.numbers.contains_key(&mapping.key);
-            let (number, _) = self.add_code(tgid, &mapping);
+            let (Some(number), _) = self.add_code(tgid, &mapping) else { continue };
             if is_new && let Err(error) = self.tell_kernel(mapping.key, number, counted) {
                 log::warn!("unwinding table: {error:#}");
                 counted.add(Loss::SkippedTables, 1);
@@ -263,17 +271,27 @@ impl Objects {
         Ok(numbers)
     }
 
-    fn insert(&mut self, key: ObjectKey, mut object: Result<Object, String>) -> u32 {
+    fn insert(&mut self, key: ObjectKey, mut object: Result<Object, String>) -> Option<u32> {
         if let Some(number) = self.numbers.get(&key) {
-            return *number;
+            return Some(*number);
         }
         self.add_pools(&mut object);
-        // Below the numbers that the kernel half gives; see `FIRST_KERNEL_OBJECT`.
-        let number = self.numbers.len() as u32 + 1;
+        let number = self.new_number()?;
         self.numbers.insert(key, number);
         self.objects.insert(number, object);
         self.news.push(number);
-        number
+        Some(number)
+    }
+
+    /// Below the numbers that the kernel half gives. `None` if there is none left: objects get one when the kernel half meets
+    /// them.
+    fn new_number(&mut self) -> Option<u32> {
+        let number = self.last_number + 1;
+        if number == FIRST_KERNEL_OBJECT {
+            return None;
+        }
+        self.last_number = number;
+        Some(number)
     }
 
     /// A mapping that the kernel half has met. Returns the number of an object that was new.
@@ -285,6 +303,7 @@ impl Objects {
         image.tgid = tgid;
         image.mappings.insert(start, mapping.mapped(number));
         self.changed.insert(ProcessId(head.process));
+        self.unused.is_met(number);
         if self.get(number).is_some() {
             return None;
         }
@@ -349,40 +368,5 @@ impl Objects {
             }
         }
         true
-    }
-
-    /// The allocators of the processes whose mappings have changed since the last call, as
-    /// `jemalloc (/usr/lib/libjemalloc.so.2)`.
-    pub(crate) fn take_allocators(&mut self) -> Vec<(ProcessId, Vec<String>)> {
-        let mut found = std::mem::take(&mut self.gone_allocators);
-        for process in std::mem::take(&mut self.changed) {
-            found.push((process, self.allocators(process)));
-        }
-        found
-    }
-
-    fn allocators(&self, process: ProcessId) -> Vec<String> {
-        let Some(image) = self.images.get(&process) else { return Vec::new() };
-        let numbers: BTreeSet<u32> = image.mappings.values().map(|it| it.object).collect();
-        numbers.into_iter().filter_map(|it| self.get(it)).flat_map(Object::allocator_names).collect()
-    }
-
-    /// Objects that have not been handed out yet.
-    pub(crate) fn take_new(&mut self) -> Vec<Module> {
-        let news = std::mem::take(&mut self.news);
-        let module = |number: u32| {
-            let id = ObjectId(number);
-            match self.objects.get(&number)? {
-                Ok(it) => {
-                    let (path, build_id, file) = (it.path.clone(), it.build_id.clone(), it.file.clone());
-                    Some(Module { id, path, build_id, file, perf_map: None })
-                }
-                Err(path) => {
-                    let perf_map = self.perf_maps.get(&number).cloned();
-                    Some(Module { id, path: path.clone(), build_id: None, file: None, perf_map })
-                }
-            }
-        };
-        news.into_iter().filter_map(module).collect()
     }
 }

@@ -62,6 +62,12 @@ impl MappedWords {
         unsafe { self.start.add(at).copy_from_nonoverlapping(NonNull::from(words).cast(), words.len()) };
     }
 
+    /// The word at a position, if there is one. Of what others write meanwhile it is the old one or the new one.
+    pub(crate) fn get(&self, at: usize) -> Option<u32> {
+        // SAFETY: the place lies within the mapping (checked) and is aligned.
+        (at < self.len).then(|| unsafe { self.start.add(at).read_volatile() })
+    }
+
     /// Writes one word, at any time: the probes see the old one or the new one.
     ///
     /// # Panics

@@ -1,8 +1,12 @@
 //! An interval of a run: what has changed, with what the machine says of those that are traced.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use anyhow::Result;
+use tokio::time::Instant;
 
 use super::{BATCH, MachineSample, Run};
 use crate::{
@@ -15,6 +19,10 @@ use crate::{
         process,
     },
 };
+
+/// How often it is looked, in a run without an end, which files nobody has mapped any more.
+const FILES: Duration = Duration::from_secs(60);
+const FILES_IF_MANY: Duration = Duration::from_secs(10);
 
 impl Run {
     /// Returns the resident bytes of those that live.
@@ -45,7 +53,17 @@ impl Run {
         let used = self.budget.take_used(&self.alive);
         self.recorder.interval(interval, rss.clone(), used, machine)?;
         self.kernel.forget_stacks(&self.heap.forget_stacks());
+        self.forget_files()?;
         Ok(rss)
+    }
+
+    fn forget_files(&mut self) -> Result<()> {
+        let every = if self.kernel.objects_are_many() { FILES_IF_MANY } else { FILES };
+        if self.files_looked_at.is_some_and(|it| it.elapsed() >= every) {
+            self.files_looked_at = Some(Instant::now());
+            self.recorder.forget(self.kernel.forget_objects())?;
+        }
+        Ok(())
     }
 
     /// Processes whose end was not reported, because the ring was full. Most that are missing have only just ended, and

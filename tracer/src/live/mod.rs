@@ -1,6 +1,7 @@
 //! A run in progress: one task owns the heap and feeds it from the ring; everything slow, names and
 //! files, happens on the recorder's own thread.
 
+mod about;
 mod account;
 mod black_box;
 mod budget;
@@ -43,6 +44,7 @@ use tokio::{
 };
 
 pub use self::{
+    about::About,
     account::Used,
     black_box::BlackBox,
     forecast::Forecast,
@@ -50,7 +52,7 @@ pub use self::{
     onlooker::{Ends, Onlooker, Style},
     place::Place,
     reception::Reception,
-    recorder::{About, MachineSample, Recorder},
+    recorder::{MachineSample, Recorder},
     saving::Saving,
     signals::Signals,
     sink::Sink,
@@ -151,6 +153,8 @@ pub struct Run {
     room: Room,
     /// The OOM killer has chosen somebody since the last interval.
     has_victims: bool,
+    /// In a run without an end: when it was looked last which files are still needed.
+    files_looked_at: Option<Instant>,
 }
 
 impl Run {
@@ -181,6 +185,7 @@ impl Run {
             silence: Silence::default(),
             room: Room::default(),
             has_victims: false,
+            files_looked_at: None,
         };
         run.begin(now_ns);
         let Self { budget, kernel, alive, .. } = &mut run;
@@ -192,6 +197,7 @@ impl Run {
     /// called first.
     pub fn keep_lean(&mut self) {
         self.heap.keep_lean();
+        self.files_looked_at = Some(Instant::now());
     }
 
     /// Takes in the processes that were found running.

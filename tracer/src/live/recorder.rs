@@ -9,41 +9,21 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::{Sink, Used};
+use super::{About, Sink, Used};
 use crate::{
     capture::{
-        self, CgroupSample, EndRow, Epoch, FrameRow, Header, IntervalRow, MarkRow, ModuleRow, OomRow,
-        ProcessRow, Row, StackRow, TierRow,
+        CgroupSample, EndRow, Epoch, FrameRow, IntervalRow, MarkRow, ModuleRow, OomRow, ProcessRow, Row,
+        StackRow, TierRow,
     },
     event::{Choice, Frame, ObjectId, ProcessId},
     interval::{Interval, ProcessState, StackFrames},
-    kernel::{Module, PerfMap, Tier, process::Description},
+    kernel::{Module, PerfMap, process::Description},
     symbol::{NameTable, PerfMapNames},
 };
-
-/// What the header says.
-pub struct About {
-    /// RFC 3339.
-    pub started: String,
-    pub target: String,
-    pub interval: Duration,
-    pub tier: Tier,
-    /// Of so many allocated bytes one is sampled; 0: every block is reported.
-    pub sample_bytes: i64,
-    /// How much slower tracing may make the target.
-    pub max_overhead: Option<f64>,
-    /// What a probe costs was measured when the run began.
-    pub is_calibrated: bool,
-    /// The zero of the capture's times.
-    pub started_ns: u64,
-    /// Names of the functions of the user's own pools.
-    pub pools: Vec<String>,
-}
 
 /// Intervals that may wait to be written: beyond that the disk is too slow, and waiting is right.
 const QUEUE: usize = 64;
@@ -58,6 +38,7 @@ enum Message {
     Modules(Vec<Module>),
     Descriptions(Vec<(ProcessId, Description)>),
     Allocators(ProcessId, Vec<String>),
+    Forget(Vec<ObjectId>),
     Interval(Box<Interval>, HashMap<ProcessId, u64>, HashMap<ProcessId, Used>, MachineSample),
     Tier(TierRow),
     Mark(f64),
@@ -71,26 +52,6 @@ pub struct Recorder {
     thread: Option<JoinHandle<io::Result<()>>>,
     epoch: Epoch,
     purpose: String,
-}
-
-impl About {
-    /// The first row.
-    pub fn header(&self) -> Header {
-        let system = rustix::system::uname();
-        Header {
-            schema: capture::SCHEMA.to_owned(),
-            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: self.started.clone(),
-            host: system.nodename().to_string_lossy().into_owned(),
-            kernel: system.release().to_string_lossy().into_owned(),
-            interval_s: self.interval.as_secs_f64(),
-            target: self.target.clone(),
-            tier: self.tier.name().to_owned(),
-            sample_bytes: self.sample_bytes,
-            max_overhead: self.max_overhead,
-            is_calibrated: self.is_calibrated,
-        }
-    }
 }
 
 impl Recorder {
@@ -114,6 +75,11 @@ impl Recorder {
     /// Those of the file, as of all that follow: what was written before is readable.
     pub fn modules(&mut self, modules: Vec<Module>) -> Result<()> {
         if modules.is_empty() { Ok(()) } else { self.send(Message::Modules(modules)) }
+    }
+
+    /// Nobody has these files mapped any more, and they need not be held open: names that were found are kept.
+    pub fn forget(&mut self, modules: Vec<ObjectId>) -> Result<()> {
+        if modules.is_empty() { Ok(()) } else { self.send(Message::Forget(modules)) }
     }
 
     /// What to say of processes, for the next interval.
@@ -230,6 +196,7 @@ impl<S: Sink> Work<S> {
                 Message::Allocators(process, allocators) => {
                     self.allocators.insert(process, allocators);
                 }
+                Message::Forget(modules) => self.forget(&modules),
                 Message::Interval(interval, rss_bytes, used, machine) => {
                     self.interval(&interval, &rss_bytes, &used, machine)?;
                 }
@@ -259,6 +226,15 @@ impl<S: Sink> Work<S> {
         }
         self.modules.insert(id, module);
         self.sink.row(Row::Module(row))
+    }
+
+    fn forget(&mut self, modules: &[ObjectId]) {
+        for ObjectId(id) in modules {
+            self.modules.remove(id);
+            self.generated.remove(id);
+        }
+        // It holds the files too, by the numbers of descriptors that others will have.
+        self.names = NameTable::default();
     }
 
     /// One flush: everything that the interval refers to, then the interval.

@@ -148,7 +148,7 @@ impl Table {
     }
 
     /// File offset of the first block.
-    fn start(&self) -> u32 {
+    pub fn start(&self) -> u32 {
         self.offsets.first().map_or(0, |it| it >> BLOCK_SHIFT << BLOCK_SHIFT)
     }
 
@@ -241,6 +241,10 @@ impl Rules {
         self.ids.insert(rule, id);
         self.rules.push(rule);
         Some(id)
+    }
+
+    pub fn get(&self, id: u32) -> Option<Rule> {
+        self.rules.get(id as usize).copied()
     }
 
     /// In the order of their numbers.

@@ -63,8 +63,8 @@ impl Objects {
         let perf_map = self.images.get(&process).and_then(|it| PerfMap::of(it.tgid));
         let tgid = self.images.get(&process).map_or(0, |it| it.tgid);
         let path = format!("[code made by process {tgid}]");
-        let key = ObjectKey { dev: MEMORY, ino: self.numbers.len() as u64 };
-        let number = self.insert(key, Err(path));
+        let key = ObjectKey { dev: MEMORY, ino: process.0.into() };
+        let Some(number) = self.insert(key, Err(path)) else { return 0 };
         self.perf_maps.extend(perf_map.map(|it| (number, it)));
         self.generated.insert(process, number);
         number
@@ -80,8 +80,9 @@ impl Objects {
         if object == 0 {
             return Ok(Rule { cfa: CFA_FRAME, ..Rule::default() });
         }
-        let table = self.get(object).and_then(|it| it.table.as_ref()).ok_or(Stop::NoTable)?;
-        Ok(table.lookup(offset))
+        let sent = self.kernel.as_ref().and_then(|it| it.tables.rule(object, offset));
+        let kept = || self.get(object)?.table.as_ref().map(|it| it.lookup(offset));
+        sent.or_else(kept).ok_or(Stop::NoTable)
     }
 
     /// Removes the innermost frames that only make the system call: a mapping's site is who called mmap.

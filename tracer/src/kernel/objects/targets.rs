@@ -58,7 +58,7 @@ impl Objects {
         };
         for mapping in mappings {
             let (number, problem) = self.add_code(tgid, &mapping);
-            facts.objects.push(number);
+            facts.objects.extend(number);
             facts.problem = facts.problem.or(problem);
         }
         self.targets.push(facts);
@@ -77,7 +77,7 @@ impl Objects {
             TargetFacts { label: name.to_string_lossy().into_owned(), objects: Vec::new(), problem: None };
         for path in predicted(&program) {
             match Object::of_path(&path) {
-                Ok((key, object)) => facts.objects.push(self.insert(key, Ok(object))),
+                Ok((key, object)) => facts.objects.extend(self.insert(key, Ok(object))),
                 Err(error) => {
                     facts.problem.get_or_insert(format!("{}: {error}", path.display()));
                 }
