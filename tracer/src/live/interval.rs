@@ -68,8 +68,8 @@ impl Run {
 
     /// Processes whose end was not reported, because the ring was full. Most that are missing have only just ended, and
     /// the record of that is on its way; so it has the time until this is called again.
-    pub(super) fn forget_vanished(&mut self) {
-        let is_gone = |it: &(&ProcessId, &u32)| !process::is_alive(*it.1);
+    pub(super) fn forget_vanished(&mut self, rss_bytes: &HashMap<ProcessId, u64>) {
+        let is_gone = |it: &(&ProcessId, &u32)| !rss_bytes.contains_key(it.0) && !process::is_alive(*it.1);
         let gone: BTreeSet<ProcessId> =
             self.alive.iter().filter(is_gone).map(|(process, _)| *process).collect();
         let missing = std::mem::replace(&mut self.missing, gone);

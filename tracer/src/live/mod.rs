@@ -254,7 +254,7 @@ impl Run {
                 _ = interval.tick() => {
                     let rss_bytes = self.take_interval()?;
                     self.judge_tiers(&rss_bytes, options)?;
-                    self.forget_vanished();
+                    self.forget_vanished(&rss_bytes);
                     self.kernel.look_for_more();
                     self.begin(kernel::now_ns());
                 }
