@@ -1,6 +1,6 @@
 //! `alloctrace watch`: who is looked at closely, from when on and until when.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, thread, time::Duration};
 
 use crate::{
     groups::{Group, hierarchies},
@@ -131,6 +131,35 @@ fn the_configuration_is_read_again() {
     assert!(said.contains("its resident memory grows by"), "{said}");
     let said = end(tracer);
     assert_eq!(said.matches("is traced exactly").count(), 0, "{said}");
+}
+
+/// What a trigger begins costs no more than is allowed.
+#[test]
+fn who_is_followed_too_dearly_is_left_to_samples() {
+    let mut program = Program::start(&mut Command::new(build("governed.c")));
+    program.wait_for("ready");
+    let _alone = alone();
+    let pid = program.pid().to_string();
+    let trigger = "growth=1KiB/s,for=1s,calm=1h";
+    let mut tracer = watch(&["-p", &pid, "--trigger", trigger, "--max-overhead", "200%"]);
+    let process = format!("alloctrace: process {pid} ");
+    for _blocks in 0..20 {
+        program.say("keep");
+        program.wait_for("did keep");
+        thread::sleep(Duration::from_millis(200));
+    }
+    for (order, expected) in [
+        ("keep", "is traced exactly from now on: its resident memory grows by "),
+        ("hot", "is not traced call by call any more: "),
+        ("calm", "is traced call by call again: "),
+    ] {
+        program.say(order);
+        let said = tracer.wait_for_error(&process);
+        assert!(said.contains(expected), "{said}");
+    }
+    end(tracer);
+    program.close_input();
+    assert_eq!(program.wait().code, Some(0));
 }
 
 /// It outlives those that it watches.
