@@ -26,7 +26,7 @@ use super::{
 const OPTION: &str = "--max-overhead";
 const BUDGET_PERCENT: f64 = 5.0;
 /// From seldom to almost nothing but allocations.
-const NAMES: [&str; 5] =
+pub(super) const NAMES: [&str; 5] =
     ["redis-server, nearly idle", "g++", "python3", "redis-server, at its limit", "sqlite3"];
 
 /// Why there is nothing to measure yet.
@@ -63,6 +63,11 @@ pub(super) fn run(lab: &Lab, rounds: u32, only: &[String]) -> anyhow::Result<Val
     println!("{table}");
     left_out.iter().for_each(|it| println!("{it}"));
     Ok(json!({ "rounds": rounds, "budget_percent": BUDGET_PERCENT, "by_program": rows }))
+}
+
+/// The program's work alone.
+pub(super) fn untraced(track: &Track<'_>, name: &str) -> anyhow::Result<Sample> {
+    one(track, name, Tool::Untraced)
 }
 
 fn one(track: &Track<'_>, name: &str, tool: Tool) -> anyhow::Result<Sample> {
@@ -127,9 +132,7 @@ fn at_its_limit(lab: &Lab, server: &redis::Server) -> anyhow::Result<()> {
 fn row(name: &str, rounds: &Rounds<Sample>, table: &mut Table) -> Value {
     let cpu_s = |tool| rounds.of(tool, |it: &Sample| it.cpu_s);
     let slowdown = Spread::ratio(&cpu_s(Tool::Alloctrace), &cpu_s(Tool::Untraced));
-    let percent = slowdown
-        .map(|it| [it.median, it.min, it.max].map(|ratio| (ratio - 1.0) * 100.0))
-        .map(|it| Spread { median: it[0], min: it[1], max: it[2] });
+    let percent = slowdown.map(Spread::percent);
     let untraced = rounds.spread(Tool::Untraced, |it| it.cpu_s);
     let report = rounds.last(Tool::Alloctrace).and_then(|it| it.report.as_ref());
     let seen = rounds.spread(Tool::Alloctrace, |it| {

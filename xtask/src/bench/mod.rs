@@ -7,6 +7,7 @@
 //! * [`scale`]: a thousand processes at once
 //! * [`system`]: a build with hundreds of short processes, and a neighbour that is not traced
 //! * [`growth`]: the growth tier, where memory is taken as fast as it can be
+//! * [`watch`]: what it costs to be watched
 //! * [`reports`]: what it costs to read a large capture
 //!
 //! [`tool`] knows how each tracer is started, [`memleak`] one that needs much for that, [`tracer`] one at work. [`rounds`] gives each its
@@ -37,6 +38,7 @@ mod stats;
 mod system;
 mod tool;
 mod tracer;
+mod watch;
 mod workload;
 
 use std::{fs, path::PathBuf};
@@ -62,10 +64,10 @@ pub(crate) struct Args {
     /// Shorter measurements and fewer rounds, to see that it works.
     #[arg(long)]
     quick: bool,
-    /// How many rounds [default: 5 of micro, 7 of growth, 3 of the others; 1 or 2 with --quick].
+    /// How many rounds [default: 5 of micro and watch, 7 of growth, 3 of the others; 1 or 2 with --quick].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// Of programs and budget, only those whose name has this in it; repeat for several.
+    /// Of programs, budget and watch, only those whose name has this in it; repeat for several.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// The memleak to compare with: one of libbpf-tools [default: memleak-bpfcc of the package bpfcc-tools].
@@ -98,6 +100,8 @@ enum Part {
     System,
     /// The growth tier on programs in Go, JavaScript and Java that do nothing but take memory.
     Growth,
+    /// What `watch --all` costs programs of which it has nothing to say.
+    Watch,
     /// Every format of `report` on a capture of 50,000 sites and 1,000 intervals; needs no root.
     Reports,
 }
@@ -139,6 +143,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if wanted(Part::Growth) {
         results.insert("growth".to_owned(), growth::run(&lab, rounds(7))?);
+    }
+    if wanted(Part::Watch) {
+        results.insert("watch".to_owned(), watch::run(&lab, long_rounds(5), &args.only)?);
     }
     if wanted(Part::Reports) {
         results.insert("reports".to_owned(), reports::run(&lab, rounds(3))?);

@@ -33,6 +33,12 @@ impl Spread {
         Self::of(a.iter().zip(b).filter_map(|(a, b)| Some((*a)? / (*b)?)))
     }
 
+    /// Of a ratio: by how much it is more than one.
+    pub(super) fn percent(self) -> Self {
+        let percent = |ratio: f64| (ratio - 1.0) * 100.0;
+        Self { median: percent(self.median), min: percent(self.min), max: percent(self.max) }
+    }
+
     pub(super) fn json(self) -> Value {
         json!({ "median": self.median, "min": self.min, "max": self.max })
     }

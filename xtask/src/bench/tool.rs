@@ -125,6 +125,15 @@ pub(super) fn record(lab: &Lab, target: &[String], capture: &Path) -> anyhow::Re
     Ok(running)
 }
 
+/// Watches every process of this machine.
+pub(super) fn watch(lab: &Lab, settings: &[String]) -> anyhow::Result<Running> {
+    let mut command = bound(&lab.alloctrace, "INT");
+    command.args(["watch", "--all", "--listen", "none"]).args(settings);
+    let mut running = Running::start(&mut command, lab.work.join("tracer.log"))?;
+    running.until_log_says(READY)?;
+    Ok(running)
+}
+
 const HEAPTRACK_DIR: &str = "/usr/lib/heaptrack";
 
 /// What reads from a process under heaptrack, and what such a process has in its environment: as the script
