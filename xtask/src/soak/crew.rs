@@ -1,4 +1,5 @@
-//! Who is watched: one process of each shape, started again when it ends.
+//! Who is watched: one process of each shape, started again when it ends, and brief ones, each of a file that nobody has
+//! seen before.
 
 use std::{
     fs,
@@ -27,6 +28,12 @@ pub(super) const SHAPES: [Shape; 6] = [
     Shape { name: "soak-idle", letter: "i", leaks: None },
 ];
 
+/// A file of its own, deleted as soon as it runs, as those of replaced programs and removed containers are.
+pub(super) const BRIEF: &str = "soak-brief";
+
+/// How long one runs, in seconds.
+const BRIEF_LIFE: &str = "3";
+
 /// One process that has been.
 pub(super) struct Life {
     pub(super) shape: &'static Shape,
@@ -48,15 +55,17 @@ pub(super) struct Crew {
     /// How long each lives.
     life: Duration,
     members: Vec<Member>,
+    briefs: Vec<Child>,
     pub(super) lives: Vec<Life>,
 }
 
 impl Crew {
     /// Each shape has a program of its name, since that is what a watch goes by.
     pub(super) fn start(program: &Path, directory: &Path, life: Duration) -> Result<Self> {
-        let mut crew = Self { directory: directory.to_owned(), life, members: Vec::new(), lives: Vec::new() };
+        let directory = directory.to_owned();
+        let mut crew = Self { directory, life, members: Vec::new(), briefs: Vec::new(), lives: Vec::new() };
         for shape in &SHAPES {
-            let path = directory.join(shape.name);
+            let path = crew.directory.join(shape.name);
             fs::copy(program, &path).with_context(|| format!("copy to {}", path.display()))?;
             let member = crew.begin(shape)?;
             crew.members.push(member);
@@ -73,7 +82,7 @@ impl Crew {
         Ok(Member { shape, process, born: Instant::now() })
     }
 
-    /// Starts those again that have ended.
+    /// Starts those again that have ended, and one more brief one.
     pub(super) fn renew(&mut self) -> Result<()> {
         for at in 0..self.members.len() {
             let member = &mut self.members[at];
@@ -83,11 +92,22 @@ impl Crew {
                 self.members[at] = self.begin(shape)?;
             }
         }
+        self.briefs.retain_mut(|it| matches!(it.try_wait(), Ok(None)));
+        let path = self.directory.join(BRIEF);
+        fs::copy(self.directory.join(SHAPES[0].name), &path)
+            .with_context(|| format!("copy to {}", path.display()))?;
+        let brief = Command::new(&path).args(["i", BRIEF_LIFE]).stdin(Stdio::null()).spawn();
+        self.briefs.push(brief.with_context(|| format!("start {}", path.display()))?);
+        fs::remove_file(&path)?;
         Ok(())
     }
 
     /// Ends all of them.
     pub(super) fn leave(&mut self) -> Result<()> {
+        for mut brief in std::mem::take(&mut self.briefs) {
+            brief.kill()?;
+            brief.wait()?;
+        }
         for mut member in std::mem::take(&mut self.members) {
             self.lives.push(member.life(false));
             member.process.kill()?;

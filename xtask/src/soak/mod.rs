@@ -24,7 +24,7 @@ use crate::{built, packages, target_dir};
 
 /// Watch processes that leak and processes that do not, for an hour: what the watch takes, and whom it names
 ///
-/// The memory of the watch must not grow, every process that leaks must be named with the function that does, and no other may be.
+/// Neither the memory of the watch nor the files it holds open may grow, every process that leaks must be named with the function that does, and no other may be.
 /// Needs root.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -46,7 +46,10 @@ pub(crate) struct Args {
 }
 
 /// How much the watch may grow in an hour, beyond what may be chance.
-const MAX_BYTES_PER_HOUR: f64 = 4.0 * 1024.0 * 1024.0;
+const MAX_MIB_PER_HOUR: f64 = 4.0;
+
+/// The same for files: each brief process brings one.
+const MAX_FILES_PER_HOUR: f64 = 60.0;
 
 /// Of the soak: tables and pools that fill once are no growth.
 const WARM_UP: f64 = 0.25;
@@ -92,19 +95,21 @@ pub(crate) fn run(sh: &Shell, args: &Args) -> Result<()> {
     }
     fs::write(directory.join("moments.tsv"), table(&moments)).context("write what was measured")?;
     let is_flat = measures(&moments)?;
-    ensure!(is_flat, "the memory of the watch grows");
+    ensure!(is_flat, "the watch grows");
     verdict.outcome()
 }
 
 fn tell(now_s: f64, moments: &[(f64, Moment)], alerts: usize) {
     if let [(first_s, first), .., (last_s, last)] = moments {
         let cpu = (last.cpu_s - first.cpu_s) / (last_s - first_s) * 100.0;
-        println!("{now_s:5.0} s: {:.1} MiB, {cpu:.2} % of a CPU, {alerts} alerts", last.rss_bytes / MIB);
+        let (mib, files) = (last.rss_bytes / MIB, last.files);
+        println!("{now_s:5.0} s: {mib:.1} MiB, {files} files, {cpu:.2} % of a CPU, {alerts} alerts");
     }
 }
 
 fn table(moments: &[(f64, Moment)]) -> String {
-    let line = |(t_s, it): &(f64, Moment)| format!("{t_s:.1}\t{:.0}\t{:.2}\n", it.rss_bytes, it.cpu_s);
+    let line =
+        |(t_s, it): &(f64, Moment)| format!("{t_s:.1}\t{:.0}\t{:.2}\t{}\n", it.rss_bytes, it.cpu_s, it.files);
     moments.iter().map(line).collect()
 }
 
@@ -114,32 +119,34 @@ fn measures(moments: &[(f64, Moment)]) -> Result<bool> {
     let passed_s = last.0 - first.0;
     let cpu_s = last.1.cpu_s - first.1.cpu_s;
     println!("CPU        {cpu_s:.1} s in {passed_s:.0} s: {:.2} % of one", 100.0 * cpu_s / passed_s);
-    let warm: Vec<(f64, f64)> =
-        moments.iter().filter(|it| it.0 >= WARM_UP * last.0).map(|it| (it.0, it.1.rss_bytes)).collect();
-    let least = warm.iter().map(|it| it.1).fold(f64::INFINITY, f64::min);
-    let most = moments.iter().map(|it| it.1.rss_bytes).fold(0.0, f64::max);
-    println!(
-        "memory     {:.1} to {:.1} MiB once warm, {:.1} MiB at most",
-        least / MIB,
-        max(&warm) / MIB,
-        most / MIB
-    );
-    let Some(slope) = slope(&warm) else {
-        println!("slope      too few measurements");
-        return Ok(true);
+    let begin_s = WARM_UP * last.0;
+    let warm = |of: fn(&Moment) -> f64| -> Vec<(f64, f64)> {
+        moments.iter().filter(|it| it.0 >= begin_s).map(|it| (it.0, of(&it.1))).collect()
     };
-    println!(
-        "slope      {:+.0} bytes/hour ± {:.0} ({:+.2} ± {:.2} MiB/hour; two standard errors)",
-        slope.per_hour,
-        slope.spread,
-        slope.per_hour / MIB,
-        slope.spread / MIB
+    let (mib, files) = (warm(|it| it.rss_bytes / MIB), warm(|it| it.files));
+    let most = moments.iter().map(|it| it.1.rss_bytes / MIB).fold(0.0, f64::max);
+    println!("memory     {} once warm, {most:.1} MiB at most", span(&mib, " MiB"));
+    println!("files      {} once warm", span(&files, ""));
+    let is_flat = [("MiB", &mib, MAX_MIB_PER_HOUR), ("files", &files, MAX_FILES_PER_HOUR)].map(
+        |(unit, points, most)| {
+            let Some(slope) = slope(points) else {
+                println!("slope      too few measurements");
+                return true;
+            };
+            println!(
+                "slope      {:+.2} ± {:.2} {unit}/hour (two standard errors)",
+                slope.per_hour, slope.spread
+            );
+            slope.per_hour - slope.spread <= most
+        },
     );
-    Ok(slope.per_hour - slope.spread <= MAX_BYTES_PER_HOUR)
+    Ok(is_flat.into_iter().all(|it| it))
 }
 
-fn max(points: &[(f64, f64)]) -> f64 {
-    points.iter().map(|it| it.1).fold(0.0, f64::max)
+fn span(points: &[(f64, f64)], unit: &str) -> String {
+    let least = points.iter().map(|it| it.1).fold(f64::INFINITY, f64::min);
+    let most = points.iter().map(|it| it.1).fold(0.0, f64::max);
+    format!("{least:.1} to {most:.1}{unit}")
 }
 
 /// Who was named, and who should have been.

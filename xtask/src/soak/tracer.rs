@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::crew::SHAPES;
+use super::crew::{BRIEF, SHAPES};
 
 /// What every process of the crew may take. Growth is judged over less than a life.
 const CONFIG: &str = "\
@@ -40,6 +40,8 @@ pub(super) struct Tracer {
 pub(super) struct Moment {
     pub(super) rss_bytes: f64,
     pub(super) cpu_s: f64,
+    /// That it holds open.
+    pub(super) files: f64,
 }
 
 /// An alert, as the log has it.
@@ -67,7 +69,8 @@ impl Tracer {
             .replace("SOCKET", &path("socket"));
         fs::write(directory.join("watch.toml"), config)?;
         let log = directory.join("watch.log");
-        let names = SHAPES.iter().filter(|_| !everybody).flat_map(|it| ["-n", it.name]);
+        let names = SHAPES.iter().map(|it| it.name).chain([BRIEF]);
+        let names = names.filter(|_| !everybody).flat_map(|it| ["-n", it]);
         let process = Command::new(alloctrace)
             .args(["watch", "--config", &path("watch.toml"), "--state-dir", &path("state")])
             .args(names)
@@ -108,7 +111,9 @@ impl Tracer {
         // Behind the name, which may have spaces: the 14th and 15th field of all.
         let fields: Vec<&str> = stat.rsplit_once(')').context("no name")?.1.split_whitespace().collect();
         let ticks = |at: usize| fields.get(at).and_then(|it| it.parse::<f64>().ok()).context("no time");
-        Ok(Moment { rss_bytes: rss_kib * 1024.0, cpu_s: (ticks(11)? + ticks(12)?) / TICKS_PER_S })
+        let files = fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count() as f64;
+        let cpu_s = (ticks(11)? + ticks(12)?) / TICKS_PER_S;
+        Ok(Moment { rss_bytes: rss_kib * 1024.0, cpu_s, files })
     }
 
     /// A page of it.
