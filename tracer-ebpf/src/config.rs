@@ -15,6 +15,8 @@ pub struct Config {
     pub file_inode: u32,
     pub inode_number: u32,
     pub inode_super_block: u32,
+    pub inode_modified_s: u32,
+    pub inode_modified_ns: u32,
     pub super_block_device: u32,
     pub task_mm: u32,
     pub task_signal: u32,

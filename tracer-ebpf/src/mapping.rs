@@ -3,16 +3,25 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Which file is mapped: device and inode as the kernel holds them. The vDSO has no file; see [`VDSO`].
+/// Which file is mapped, as the kernel holds it. One that is written over keeps its inode, and is another all the same. The
+/// vDSO has no file; see [`VDSO`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ObjectKey {
-    pub dev: u64,
+    pub dev: u32,
+    /// Of the time at which the file was written last; see [`version`].
+    pub version: u32,
     pub ino: u64,
 }
 
+/// What tells one content of a file from the next: of two times of one file hardly any have the same.
+#[inline(always)]
+pub fn version(modified_s: i64, modified_ns: u32) -> u32 {
+    modified_s as u32 ^ modified_ns
+}
+
 /// The key of the vDSO: no file system has device 0.
-pub const VDSO: ObjectKey = ObjectKey { dev: 0, ino: 1 };
+pub const VDSO: ObjectKey = ObjectKey { dev: 0, version: 0, ino: 1 };
 
 /// Objects that the probes meet before user space has named them get numbers from here on; below are
 /// those that user space announces. [`crate::record::Frame`] has 16 bits for the number.

@@ -6,7 +6,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::config::NAME_BYTES;
+use crate::{config::NAME_BYTES, mapping::ObjectKey};
 
 /// Frames of one stack at most; the walk stops there and says so. 127 is `PERF_MAX_STACK_DEPTH`.
 pub const MAX_FRAMES: usize = 127;
@@ -206,8 +206,7 @@ pub struct Mapping {
     pub start: u64,
     pub end: u64,
     pub file_offset: u64,
-    pub dev: u64,
-    pub ino: u64,
+    pub key: ObjectKey,
     pub object: u32,
     pub tgid: u32,
 }
@@ -241,8 +240,7 @@ pub struct Path {
     pub object: u32,
     /// How much of `names` is valid.
     pub bytes: u32,
-    pub dev: u64,
-    pub ino: u64,
+    pub key: ObjectKey,
     /// The file's name, its directory's and so on; each ends with a zero.
     pub names: [u8; PATH_BYTES],
 }

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use tracer_ebpf::{
     config::Config,
     loss::Loss,
-    mapping::{MAX_OBJECTS, Mapped, ObjectKey, PageKey, TABLE_PENDING, VDSO},
+    mapping::{MAX_OBJECTS, Mapped, ObjectKey, PageKey, TABLE_PENDING, VDSO, version},
     record::{Kind, Mapping},
     unwind::Stop,
 };
@@ -34,8 +34,7 @@ pub(crate) struct Vma {
     flags: u64,
     page_offset: u64,
     file: u64,
-    dev: u64,
-    ino: u64,
+    key: ObjectKey,
 }
 
 impl Vma {
@@ -129,7 +128,7 @@ fn ask(process: u32, generation: u32, address: u64) -> Result<Mapped, Stop> {
     if vma.flags & VM_EXEC == 0 {
         return Err(Stop::NoMapping);
     }
-    let mut key = ObjectKey { dev: vma.dev, ino: vma.ino };
+    let mut key = vma.key;
     let file_offset = vma.page_offset << 12;
     let mut mapped = Mapped {
         start: vma.start,
@@ -167,8 +166,7 @@ fn announce(process: u32, generation: u32, vma: &Vma, key: ObjectKey, object: u3
         start: vma.start,
         end: vma.end,
         file_offset: vma.page_offset << 12,
-        dev: key.dev,
-        ino: key.ino,
+        key,
         object,
         tgid,
     });
@@ -180,7 +178,7 @@ fn announce(process: u32, generation: u32, vma: &Vma, key: ObjectKey, object: u3
 #[inline(always)]
 pub(crate) fn object_at(address: u64) -> u32 {
     match vma_at(address) {
-        Ok(vma) if vma.file != 0 => object(ObjectKey { dev: vma.dev, ino: vma.ino }, vma.file).unwrap_or(0),
+        Ok(vma) if vma.file != 0 => object(vma.key, vma.file).unwrap_or(0),
         _ => 0,
     }
 }
@@ -240,9 +238,11 @@ extern "C" fn read_vma(_task: *mut task_struct, vma: *const c_void, to: *mut Vma
     to.file = user::kernel(vma, config.vma_file);
     if to.file != 0 {
         let inode: u64 = user::kernel(to.file, config.file_inode);
-        to.ino = user::kernel(inode, config.inode_number);
+        to.key.ino = user::kernel(inode, config.inode_number);
+        let seconds: i64 = user::kernel(inode, config.inode_modified_s);
+        to.key.version = version(seconds, user::kernel(inode, config.inode_modified_ns));
         let super_block: u64 = user::kernel(inode, config.inode_super_block);
-        to.dev = user::kernel::<u32>(super_block, config.super_block_device) as u64;
+        to.key.dev = user::kernel(super_block, config.super_block_device);
     }
     0
 }

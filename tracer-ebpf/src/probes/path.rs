@@ -45,8 +45,7 @@ pub(crate) fn send(object: u32, key: &ObjectKey, file: u64) -> Option<()> {
     unsafe {
         (&raw mut (*record).head).write(head(Kind::Path, 0, 0, 0));
         (&raw mut (*record).object).write(object);
-        (&raw mut (*record).dev).write(key.dev);
-        (&raw mut (*record).ino).write(key.ino);
+        (&raw mut (*record).key).write(*key);
     }
     let mut climb = Climb {
         record,

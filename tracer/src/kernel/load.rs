@@ -247,6 +247,12 @@ fn machine_config(hierarchy: Option<&Hierarchy>) -> Result<Config> {
         btf.offset(structure, path)
             .with_context(|| format!("{BTF_PATH}: no member {} in {structure}", path.join(".")))
     };
+    // Named anew in Linux 6.7 and 6.11.
+    let modified = |old: &str, new: &str| {
+        let of = |path: &[&str]| btf.offset("inode", path);
+        let found = of(&[new]).or_else(|| of(&["__i_mtime", old])).or_else(|| of(&["i_mtime", old]));
+        found.with_context(|| format!("{BTF_PATH}: no member {new} in inode"))
+    };
     let new_task = tracefs::Format::read("task", "task_newtask")?;
     let victim = tracefs::Format::read("oom", "mark_victim")?;
     // Kernels before Linux 6.8 tell only who it is.
@@ -265,6 +271,8 @@ fn machine_config(hierarchy: Option<&Hierarchy>) -> Result<Config> {
         file_inode: offset("file", &["f_inode"])?,
         inode_number: offset("inode", &["i_ino"])?,
         inode_super_block: offset("inode", &["i_sb"])?,
+        inode_modified_s: modified("tv_sec", "i_mtime_sec")?,
+        inode_modified_ns: modified("tv_nsec", "i_mtime_nsec")?,
         super_block_device: offset("super_block", &["s_dev"])?,
         task_mm: offset("task_struct", &["mm"])?,
         task_signal: offset("task_struct", &["signal"])?,

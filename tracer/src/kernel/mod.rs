@@ -53,7 +53,7 @@ mod tracefs;
 mod whereabouts;
 mod withdraw;
 
-use std::{fs::File, sync::Arc};
+use std::{fs::File, os::fd::AsRawFd as _, sync::Arc};
 
 use aya::{
     Ebpf,
@@ -97,8 +97,20 @@ pub struct Module {
     pub build_id: Option<String>,
     /// Held open, so that names can be found when the path leads nowhere any more.
     pub file: Option<Arc<File>>,
+    /// Of what was read.
+    version: u32,
     /// Of memory in which code is made at run time: where its names may be.
     pub perf_map: Option<PerfMap>,
+}
+
+impl Module {
+    /// A path by which the symbolizer reaches the held file itself. `None` also if it has been written over since it was
+    /// read: the names would be those of another program.
+    pub fn held_path(&self) -> Option<String> {
+        let file = self.file.as_ref()?;
+        let is_as_it_was = object::version_of(file).is_ok_and(|it| it == self.version);
+        is_as_it_was.then(|| format!("/proc/self/fd/{}", file.as_raw_fd()))
+    }
 }
 
 /// A running trace.

@@ -2,7 +2,7 @@
 //! found after the process has ended or the file was deleted.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io,
     ops::Range,
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
@@ -13,7 +13,7 @@ use std::{
 use memmap2::Mmap;
 use procfs::process::{MMapPath, Process};
 use tracer_ebpf::{
-    mapping::{ObjectKey, VDSO},
+    mapping::{self, ObjectKey, VDSO},
     record::Frame,
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct Object {
     pub(crate) build_id: Option<String>,
     /// `None` for the vDSO.
     pub(crate) file: Option<Arc<File>>,
+    /// As in its key.
+    pub(crate) version: u32,
     /// Where to probe, if it is an allocator.
     pub(crate) functions: Vec<Function>,
     /// The allocators that it defines, by name.
@@ -99,8 +101,10 @@ impl Object {
     }
 
     fn read(file: File, path: String) -> io::Result<Self> {
+        let version = version_of(&file)?;
         let bytes = contents::read(&file)?;
-        Self::parse(&bytes, Some(Arc::new(file)), path)
+        let object = Self::parse(&bytes, Some(Arc::new(file)), path)?;
+        Ok(Self { version, ..object })
     }
 
     fn parse(bytes: &[u8], file: Option<Arc<File>>, path: String) -> io::Result<Self> {
@@ -114,6 +118,7 @@ impl Object {
         let Found { functions, unprobed, throwing } = found;
         Ok(Self {
             build_id: image.build_id(),
+            version: 0,
             functions,
             allocators,
             unprobed,
@@ -176,9 +181,18 @@ pub(crate) fn key_at(path: &Path) -> io::Result<ObjectKey> {
     key_of(&File::open(path)?)
 }
 
-/// Device and inode as the kernel holds them: its own device numbers have 20 bits for the minor part.
+/// As the kernel holds it: its own device numbers have 20 bits for the minor part.
 fn key_of(file: &File) -> io::Result<ObjectKey> {
     let metadata = file.metadata()?;
     let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
-    Ok(ObjectKey { dev: (major as u64) << 20 | minor as u64, ino: metadata.ino() })
+    Ok(ObjectKey { dev: major << 20 | minor, version: version(&metadata), ino: metadata.ino() })
+}
+
+/// Of the file as it is now.
+pub(crate) fn version_of(file: &File) -> io::Result<u32> {
+    file.metadata().map(|it| version(&it))
+}
+
+pub(crate) fn version(metadata: &Metadata) -> u32 {
+    mapping::version(metadata.mtime(), metadata.mtime_nsec() as u32)
 }

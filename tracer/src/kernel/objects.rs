@@ -296,8 +296,7 @@ impl Objects {
 
     /// A mapping that the kernel half has met. Returns the number of an object that was new.
     pub(crate) fn add_mapping(&mut self, record: &Mapping, counted: &mut Losses) -> Option<u32> {
-        let Mapping { start, end, file_offset, dev, ino, object: number, tgid, head } = *record;
-        let key = ObjectKey { dev, ino };
+        let Mapping { start, end, file_offset, key, object: number, tgid, head } = *record;
         let mapping = CodeMapping { start, end, file_offset, key, path: String::new() };
         let image = self.images.entry(ProcessId(head.process)).or_default();
         image.tgid = tgid;
@@ -310,7 +309,7 @@ impl Objects {
         // New, or the process that it was first seen in ended too soon: try again with this one.
         let seen =
             process::code_mappings(tgid).ok().and_then(|it| it.into_iter().find(|it| it.start == start));
-        let path = seen.map_or_else(|| format!("[inode {ino} of device {dev:#x}]"), |it| it.path);
+        let path = seen.map_or_else(|| format!("[inode {} of device {:#x}]", key.ino, key.dev), |it| it.path);
         let object = Object::of_mapping(tgid, &CodeMapping { path: path.clone(), ..mapping });
         let object = object.or_else(|error| self.open_elsewhere(number).ok_or(error));
         if let Err(error) = &object {

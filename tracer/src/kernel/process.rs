@@ -13,7 +13,7 @@ use procfs::{
 };
 use tracer_ebpf::mapping::{Mapped, ObjectKey, VDSO};
 
-use super::{StartError, cgroup, contents};
+use super::{StartError, cgroup, contents, object};
 use crate::elf::closure;
 
 /// What a report says of a process.
@@ -57,15 +57,21 @@ impl CodeMapping {
 /// If the process is gone or may not be looked at.
 pub(crate) fn code_mappings(tgid: u32) -> Result<Vec<CodeMapping>, ProcError> {
     let maps = Process::new(tgid as i32)?.maps()?;
-    Ok(maps.iter().filter(|it| it.perms.contains(MMPermissions::EXECUTE)).filter_map(code_mapping).collect())
+    let code = maps.iter().filter(|it| it.perms.contains(MMPermissions::EXECUTE));
+    Ok(code.filter_map(|it| code_mapping(tgid, it)).collect())
 }
 
-fn code_mapping(map: &procfs::process::MemoryMap) -> Option<CodeMapping> {
+fn code_mapping(tgid: u32, map: &procfs::process::MemoryMap) -> Option<CodeMapping> {
     let (path, key) = match &map.pathname {
         MMapPath::Path(path) => {
             // The kernel's internal device number has 20 bits for the minor part.
-            let dev = (map.dev.0 as u64) << 20 | map.dev.1 as u64;
-            (path.to_string_lossy().into_owned(), ObjectKey { dev, ino: map.inode })
+            let dev = (map.dev.0 as u32) << 20 | map.dev.1 as u32;
+            let (start, end) = map.address;
+            // As in `Object::of_mapping`.
+            let file = fs::metadata(format!("/proc/{tgid}/map_files/{start:x}-{end:x}"))
+                .or_else(|_| fs::metadata(format!("/proc/{tgid}/root{}", path.display())));
+            let version = file.map_or(0, |it| object::version(&it));
+            (path.to_string_lossy().into_owned(), ObjectKey { dev, version, ino: map.inode })
         }
         MMapPath::Vdso => ("[vdso]".to_owned(), VDSO),
         _ => return None,

@@ -20,8 +20,7 @@ pub(crate) struct Whereabouts {
 impl Whereabouts {
     pub(crate) fn note(&mut self, record: &record::Path) {
         let names = &record.names[..(record.bytes as usize).min(record.names.len())];
-        let key = ObjectKey { dev: record.dev, ino: record.ino };
-        self.paths.insert(record.object, (key, path_of(names)));
+        self.paths.insert(record.object, (record.key, path_of(names)));
     }
 
     /// Where an object may be found from here, and which file it is.
@@ -30,7 +29,7 @@ impl Whereabouts {
         let mounts = Process::myself().and_then(|it| it.mountinfo()).into_iter().flatten();
         let below = |mount: procfs::process::MountInfo| {
             let (major, minor) = mount.majmin.split_once(':')?;
-            let dev = major.parse::<u64>().ok()? << 20 | minor.parse::<u64>().ok()?;
+            let dev = major.parse::<u32>().ok()? << 20 | minor.parse::<u32>().ok()?;
             let inside = path.strip_prefix(&mount.root).ok()?;
             (dev == key.dev).then(|| mount.mount_point.join(inside))
         };

@@ -92,6 +92,34 @@ fn by_name_those_there_are_and_those_that_come() {
     assert_eq!(all.len(), 4, "two, and two children: {all:?}");
 }
 
+/// A file keeps its inode when it is written over: what was known of it goes.
+#[test]
+fn a_program_that_is_written_over_is_another() {
+    let directory = scratch("written-over");
+    let program = servant(&directory, "at-wanted");
+    let capture = directory.join("capture.jsonl.zst");
+    let _alone = alone();
+    let tracer = Tracer::record(&["-n", "at-wanted", "-i", "200ms"], &capture);
+    let mut told = Vec::new();
+    for next in [Some("chains.c"), None] {
+        let mut running = Program::start(&mut Command::new(&program));
+        let said = work(&mut running);
+        told.push(format!("process {} one", running.pid()));
+        told.extend(said.into_iter().filter(|it| !it.starts_with("older ")));
+        running.close_input();
+        assert_eq!(running.wait().code, Some(0));
+        let Some(source) = next else { break };
+        // Names are looked up when the interval is written.
+        let is_named = || {
+            let recording = read(&capture)?;
+            recording.frames.iter().any(|it| it.function.as_deref() == Some("serve")).then_some(())
+        };
+        within(PATIENCE, is_named).expect("what the first one did is known");
+        fs::copy(build(source), &program).expect("write over the program");
+    }
+    check(&[told], &tracer.interrupt(), &[]);
+}
+
 /// A process that nobody has asked for any more has ended as far as the recording goes.
 #[test]
 fn what_becomes_another_program_leaves_unless_it_is_followed() {

@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     io::{self, Write as _},
     ops::ControlFlow,
-    os::fd::AsRawFd as _,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread::{self, JoinHandle},
 };
@@ -155,8 +154,7 @@ impl Work {
             }
         }
         for (id, offsets) in unknown {
-            let Some(file) = self.modules.get(&id).and_then(|it| it.file.as_ref()) else { continue };
-            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let Some(path) = self.modules.get(&id).and_then(Module::held_path) else { continue };
             let symbols = self.names.symbols(&path, &offsets);
             for (offset, symbol) in offsets.into_iter().zip(symbols) {
                 self.symbols.insert(Frame::new(id, offset), symbol);

@@ -56,14 +56,14 @@ impl Objects {
 
     fn generated(&mut self, process: ProcessId) -> u32 {
         /// No device has this number.
-        const MEMORY: u64 = u64::MAX;
+        const MEMORY: u32 = u32::MAX;
         if let Some(number) = self.generated.get(&process) {
             return *number;
         }
         let perf_map = self.images.get(&process).and_then(|it| PerfMap::of(it.tgid));
         let tgid = self.images.get(&process).map_or(0, |it| it.tgid);
         let path = format!("[code made by process {tgid}]");
-        let key = ObjectKey { dev: MEMORY, ino: process.0.into() };
+        let key = ObjectKey { dev: MEMORY, version: 0, ino: process.0.into() };
         let Some(number) = self.insert(key, Err(path)) else { return 0 };
         self.perf_maps.extend(perf_map.map(|it| (number, it)));
         self.generated.insert(process, number);

@@ -33,11 +33,11 @@ impl Objects {
             match self.objects.get(&number)? {
                 Ok(it) => {
                     let (path, build_id, file) = (it.path.clone(), it.build_id.clone(), it.file.clone());
-                    Some(Module { id, path, build_id, file, perf_map: None })
+                    Some(Module { id, path, build_id, file, version: it.version, perf_map: None })
                 }
                 Err(path) => {
                     let perf_map = self.perf_maps.get(&number).cloned();
-                    Some(Module { id, path: path.clone(), build_id: None, file: None, perf_map })
+                    Some(Module { id, path: path.clone(), build_id: None, file: None, version: 0, perf_map })
                 }
             }
         };

@@ -92,7 +92,7 @@ mod tests {
     use crate::event::ProcessId;
 
     fn enter(objects: &mut Objects, ino: u64) -> u32 {
-        objects.insert(ObjectKey { dev: 1, ino }, Err("/gone".to_owned())).unwrap()
+        objects.insert(ObjectKey { dev: 1, version: 0, ino }, Err("/gone".to_owned())).unwrap()
     }
 
     fn forget(objects: &mut Objects) -> Vec<u32> {
