@@ -1,14 +1,15 @@
 //! What `alloctrace watch` costs those that it has nothing to say of: programs do the same work alone and while every
 //! process of the machine is watched, turn by turn, and their CPU time is compared. No trigger begins anything.
 
-use std::fs;
+use std::{fs, process::Command};
 
+use anyhow::ensure;
 use serde_json::{Map, Value, json};
 
 use super::{
     budget,
     group::Group,
-    lab::Lab,
+    lab::{self, Lab},
     launched::Track,
     pair::Pair,
     postgres::{self, Cluster},
@@ -17,6 +18,9 @@ use super::{
     stats::{self, Spread, Table},
     tool::{self, Tool},
 };
+
+/// What `calls.c` tells of.
+const THINGS: [&str; 3] = ["system call", "first touch of a page", "child"];
 
 const POSTGRES: &str = "PostgreSQL";
 
@@ -42,7 +46,38 @@ pub(super) fn run(lab: &Lab, rounds: u32, only: &[String]) -> anyhow::Result<Val
     }
     println!("{table}");
     left_out.iter().for_each(|it| println!("{it}"));
-    Ok(json!({ "rounds": rounds, "by_program": rows }))
+    let things = if only.is_empty() { things(lab, rounds, &mut canary)? } else { Value::Null };
+    Ok(json!({ "rounds": rounds, "by_program": rows, "by_thing": things }))
+}
+
+/// What single things cost a process of which the watch has nothing to say: of a program by how many of each it does.
+fn things(lab: &Lab, rounds: u32, canary: &mut Pair) -> anyhow::Result<Value> {
+    let program = lab.compile("calls")?;
+    let count = if lab.quick { "500000" } else { "20000000" };
+    let tools = [Tool::Untraced, Tool::Alloctrace];
+    let measured = Rounds::measure(lab, "system calls", rounds, &tools, canary, |tool| {
+        let watch = if tool == Tool::Alloctrace { Some(tool::watch(lab, &settings(lab)?)?) } else { None };
+        let said = lab::output(Command::new(&program).arg(count))?;
+        let ns: Vec<f64> = said.split_whitespace().filter_map(|it| it.parse().ok()).collect();
+        watch.map(|it| tool::detach(tool, it)).transpose()?;
+        ensure!(ns.len() == THINGS.len(), "calls.c said {said:?}");
+        Ok(ns)
+    })?;
+    let mut table = Table::new(&["", "ns alone", "ns more"]);
+    let mut rows = Map::new();
+    for (at, thing) in THINGS.into_iter().enumerate() {
+        let of = |tool| measured.of(tool, |it: &Vec<f64>| Some(it[at]));
+        let pairs = of(Tool::Alloctrace).into_iter().zip(of(Tool::Untraced));
+        let more = Spread::of(pairs.filter_map(|(watched, alone)| Some(watched? - alone?)));
+        let alone = measured.spread(Tool::Untraced, |it| Some(it[at]));
+        table.row(vec![thing.to_owned(), stats::cell(alone, 1, ""), stats::cell(more, 1, "")]);
+        rows.insert(
+            thing.to_owned(),
+            json!({ "alone_ns": stats::json_or_null(alone), "more_ns": stats::json_or_null(more) }),
+        );
+    }
+    println!("{table}");
+    Ok(Value::Object(rows))
 }
 
 fn one(track: &Track<'_>, name: &str, tool: Tool) -> anyhow::Result<Sample> {
