@@ -21,6 +21,7 @@ mod exit_sites;
 mod extents;
 mod growth;
 pub mod launch;
+mod lease;
 pub mod leaving;
 mod limits;
 mod load;

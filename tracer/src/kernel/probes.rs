@@ -3,7 +3,11 @@
 mod placed;
 mod plan;
 
-use std::{collections::HashSet, num::NonZero, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZero,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -23,6 +27,7 @@ use self::{
 use super::{
     children::Places,
     exit_sites::ExitSites,
+    lease::Lease,
     leaving,
     multi::{Multi, Point},
     object::Object,
@@ -62,20 +67,35 @@ pub(crate) struct Probes {
     /// Those that a child inherits.
     inherited: Vec<Places>,
     /// Likewise; those in the functions of allocators, which may go before the end.
-    calls: Vec<(Scope, Placement, Box<dyn Send>)>,
+    calls: Vec<Call>,
+    /// Of the objects whose probes everybody meets.
+    leases: HashMap<u32, Lease>,
+}
+
+/// Probes of one program in an object.
+struct Call {
+    object: u32,
+    scope: Scope,
+    placement: Placement,
+    link: Box<dyn Send>,
 }
 
 /// Probes on their way out: while they are dropped, the kernel waits.
-pub(crate) struct Withdrawn(Vec<(Scope, Placement, Box<dyn Send>)>);
+pub(crate) struct Withdrawn {
+    calls: Vec<Call>,
+    /// Goes when they are gone.
+    _lease: Option<Lease>,
+}
 
 impl Drop for Withdrawn {
     /// What sees calls end goes last, so that a call that was seen to begin is seen to end: else all that its thread does
     /// later would seem to be inside of it.
     fn drop(&mut self) {
-        let is_begin = |it: &(Scope, Placement, Box<dyn Send>)| it.1 == Placement::Begin;
-        let (begins, ends): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0).into_iter().partition(is_begin);
-        for links in [begins, ends] {
-            leaving::close(links.into_iter().map(|(_, _, it)| it).collect());
+        let is_begin = |it: &Call| it.placement == Placement::Begin;
+        let (begins, ends): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.calls).into_iter().partition(is_begin);
+        for calls in [begins, ends] {
+            leaving::close(calls.into_iter().map(|it| it.link).collect());
         }
     }
 }
@@ -85,7 +105,7 @@ impl Drop for Probes {
     /// kernel/trace/bpf_trace.c), a tenth of a second, unless somebody else holds the link too.
     fn drop(&mut self) {
         leaving::close(std::mem::take(&mut self.links));
-        leaving::close(std::mem::take(&mut self.calls).into_iter().map(|(_, _, it)| it).collect());
+        leaving::close(std::mem::take(&mut self.calls).into_iter().map(|it| it.link).collect());
     }
 }
 
@@ -103,6 +123,7 @@ impl Probes {
             links: Vec::new(),
             inherited: Vec::new(),
             calls: Vec::new(),
+            leases: HashMap::new(),
         }
     }
 
@@ -115,9 +136,32 @@ impl Probes {
     pub(crate) fn withdraw(&mut self, scope: Scope) -> Withdrawn {
         self.done.retain(|(_, it)| *it != scope);
         self.inherited.retain(|it| Some(it.tgid) != scope.tgid());
-        let (gone, stay) = std::mem::take(&mut self.calls).into_iter().partition(|it| it.0 == scope);
+        self.take_out(|it| it.scope == scope, None)
+    }
+
+    /// Takes the probes out of files that somebody waits to write to. When that is dropped they can.
+    pub(crate) fn withdraw_unleased(&mut self) -> Vec<Withdrawn> {
+        let wanted: Vec<(u32, Lease)> = self.leases.extract_if(|_, it| it.is_wanted_back()).collect();
+        let mut take_out = |(object, lease)| {
+            self.done.remove(&(object, Scope::Everyone));
+            self.take_out(|it| it.object == object && it.scope == Scope::Everyone, Some(lease))
+        };
+        wanted.into_iter().map(&mut take_out).collect()
+    }
+
+    fn take_out(&mut self, is_it: impl Fn(&Call) -> bool, lease: Option<Lease>) -> Withdrawn {
+        let (gone, stay) = std::mem::take(&mut self.calls).into_iter().partition(is_it);
         self.calls = stay;
-        Withdrawn(gone)
+        Withdrawn { calls: gone, _lease: lease }
+    }
+
+    /// Whoever wants to write to the file waits until its probes are out.
+    fn lease(&mut self, number: u32, object: &Object) {
+        let Some(file) = object.file.as_ref().filter(|_| !self.leases.contains_key(&number)) else { return };
+        match Lease::take(file) {
+            Ok(lease) => drop(self.leases.insert(number, lease)),
+            Err(error) => log::debug!("{}: no lease: {error}", object.path),
+        }
     }
 
     /// For probes that come and go with another process.
@@ -188,9 +232,12 @@ impl Probes {
                 object.path
             );
         }
+        if scope == Scope::Everyone {
+            self.lease(number, object);
+        }
         let exit_sites = self.exit_sites.of(object);
         self.seen_whole.extend(exit_sites.iter().cloned());
-        match self.attach_together(object, &path, scope, &exit_sites) {
+        match self.attach_together((number, object), &path, scope, &exit_sites) {
             Ok(true) => {
                 let placed = |it| Placed::new(object, it, &exit_sites);
                 object.functions.iter().for_each(|it| log::debug!("probe: {}", placed(it)));
@@ -201,7 +248,7 @@ impl Probes {
         }
         let mut failed = 0;
         for probe in raising(object) {
-            if let Err(error) = self.attach_uprobe(ebpf, &probe, &path, scope) {
+            if let Err(error) = self.attach_uprobe(ebpf, &probe, (number, &path), scope) {
                 log::warn!("exceptions in {}: {error:#}", object.path);
                 failed += 1;
             }
@@ -211,7 +258,7 @@ impl Probes {
         let (frees, others): (Vec<_>, Vec<_>) = object.functions.iter().partition(is_free);
         for function in frees.into_iter().chain(others) {
             let mut probes = probes_of(self.programs, function, &exit_sites).into_iter();
-            match probes.try_for_each(|it| self.attach_uprobe(ebpf, &it, &path, scope)) {
+            match probes.try_for_each(|it| self.attach_uprobe(ebpf, &it, (number, &path), scope)) {
                 Ok(()) => log::debug!("probe: {}", Placed::new(object, function, &exit_sites)),
                 Err(error) => {
                     log::warn!("{} in {}: {error:#}", function.name, object.path);
@@ -236,7 +283,7 @@ impl Probes {
     /// none of the probes is there.
     fn attach_together(
         &mut self,
-        object: &Object,
+        (number, object): (u32, &Object),
         path: &str,
         scope: Scope,
         exit_sites: &[String],
@@ -258,7 +305,7 @@ impl Probes {
             let link = multi
                 .attach(program, path, &points, scope.tgid())
                 .with_context(|| format!("attach {program} to {} places", points.len()))?;
-            Ok((scope, placement(program), Box::new(link) as Box<dyn Send>))
+            Ok(Call { object: number, scope, placement: placement(program), link: Box::new(link) })
         };
         let inherited = scope.tgid().map(|tgid| {
             let points = wanted.iter().flat_map(|(_, points)| points.clone()).collect();
@@ -270,7 +317,13 @@ impl Probes {
         Ok(true)
     }
 
-    fn attach_uprobe(&mut self, ebpf: &mut Ebpf, wanted: &Probe, path: &str, scope: Scope) -> Result<()> {
+    fn attach_uprobe(
+        &mut self,
+        ebpf: &mut Ebpf,
+        wanted: &Probe,
+        (object, path): (u32, &str),
+        scope: Scope,
+    ) -> Result<()> {
         let Probe { program, offset, cookie } = *wanted;
         let probe: &mut UProbe =
             ebpf.program_mut(program).with_context(|| format!("program {program}"))?.try_into()?;
@@ -286,7 +339,8 @@ impl Probes {
         let id = probe
             .attach(UProbeAttachPoint { location, cookie: Some(cookie) }, path, whose)
             .with_context(|| format!("attach {program} at {offset:#x}"))?;
-        self.calls.push((scope, placement(program), Box::new(probe.take_link(id)?)));
+        let link = Box::new(probe.take_link(id)?);
+        self.calls.push(Call { object, scope, placement: placement(program), link });
         Ok(())
     }
 

@@ -1,12 +1,13 @@
 //! The one place of user space with unsafe code: what aya 0.14 does not offer.
 #![expect(
     unsafe_code,
-    reason = "mmap of a BPF array, bpf(2), registration of a file descriptor, blocks of libc"
+    reason = "mmap of a BPF array, bpf(2), registration of a file descriptor, leases, blocks of libc"
 )]
 
 use std::{
     alloc::{GlobalAlloc as _, Layout, System},
     ffi::{CStr, c_char},
+    fs::File,
     io,
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
     ptr::NonNull,
@@ -25,6 +26,18 @@ use rustix::{
     mm::{MapFlags, ProtFlags, mmap, munmap},
 };
 use tokio::io::{Interest, unix::AsyncFd};
+
+/// One of the commands that take a number.
+///
+/// # Errors
+/// Those of `fcntl(2)`.
+pub(crate) fn fcntl(file: &File, command: i32, number: i32) -> io::Result<i32> {
+    // SAFETY: with a number these commands touch no memory of ours, and the descriptor is open.
+    match unsafe { libc::fcntl(file.as_raw_fd(), command, number) } {
+        -1 => Err(io::Error::last_os_error()),
+        result => Ok(result),
+    }
+}
 
 /// The words of a BPF array, mapped into our memory: filling one word by one with system calls would
 /// take a hundred times as long.

@@ -97,6 +97,13 @@ impl Kernel {
         }
     }
 
+    /// Takes the probes out of files that somebody waits to write to.
+    pub fn yield_files(&mut self) {
+        for gone in self.state.probes.withdraw_unleased() {
+            std::thread::spawn(move || drop(gone));
+        }
+    }
+
     /// Follows page faults from now on, so that what is not seen otherwise is at least known by samples. False if this
     /// kernel does not tell of them.
     pub fn watch_pages(&mut self) -> bool {

@@ -271,6 +271,7 @@ impl Run {
                     self.look_at_victims()?;
                 }
                 _ = poll.tick() => {
+                    self.kernel.yield_files();
                     self.drain();
                     self.look_at_victims()?;
                     if self.budget.is_busy() {

@@ -16,7 +16,7 @@ use crate::{
     report::{Report, Site},
     tracer::{Tracer, alloctrace, alloctrace_says, alone},
     truth::{Truth, compare},
-    workload::build,
+    workload::{Linkage, build, build_as},
 };
 
 /// A copy of the servant under another name.
@@ -92,32 +92,43 @@ fn by_name_those_there_are_and_those_that_come() {
     assert_eq!(all.len(), 4, "two, and two children: {all:?}");
 }
 
-/// A file keeps its inode when it is written over: what was known of it goes.
+/// A file keeps its inode when it is written over: what was known of it goes, and the probes in its own allocator.
 #[test]
 fn a_program_that_is_written_over_is_another() {
-    let directory = scratch("written-over");
-    let program = servant(&directory, "at-wanted");
-    let capture = directory.join("capture.jsonl.zst");
-    let _alone = alone();
-    let tracer = Tracer::record(&["-n", "at-wanted", "-i", "200ms"], &capture);
-    let mut told = Vec::new();
-    for next in [Some("chains.c"), None] {
-        let mut running = Program::start(&mut Command::new(&program));
-        let said = work(&mut running);
-        told.push(format!("process {} one", running.pid()));
-        told.extend(said.into_iter().filter(|it| !it.starts_with("older ")));
-        running.close_input();
-        assert_eq!(running.wait().code, Some(0));
-        let Some(source) = next else { break };
-        // Names are looked up when the interval is written.
-        let is_named = || {
-            let recording = read(&capture)?;
-            recording.frames.iter().any(|it| it.function.as_deref() == Some("serve")).then_some(())
-        };
-        within(PATIENCE, is_named).expect("what the first one did is known");
-        fs::copy(build(source), &program).expect("write over the program");
+    // An allocator that nobody has met before is probed when the program has begun.
+    for (linkage, losses) in [(Linkage::Usual, &[][..]), (Linkage::StaticGlibc, &["late_probes: 2"][..])] {
+        let directory = scratch(&format!("written-over-{linkage:?}"));
+        let program = directory.join("at-wanted");
+        let capture = directory.join("capture.jsonl.zst");
+        let write_over =
+            |source: &str| fs::copy(build_as(source, linkage), &program).expect("write over the program");
+        write_over("servant.c");
+        let _alone = alone();
+        let tracer = Tracer::record(&["-n", "at-wanted", "-i", "200ms"], &capture);
+        let mut told = Vec::new();
+        for (next, met) in [(Some("chains.c"), 1), (None, 2)] {
+            let mut running = Program::start(&mut Command::new(&program));
+            running.wait_for("waiting");
+            if !losses.is_empty() {
+                let is_probed = || (*read(&capture)?.losses.get("late_probes")? == met).then_some(());
+                within(PATIENCE, is_probed).expect("its allocator is probed");
+            }
+            let said = ask(&mut running);
+            told.push(format!("process {} one", running.pid()));
+            told.extend(said.into_iter().filter(|it| !it.starts_with("older ")));
+            running.close_input();
+            assert_eq!(running.wait().code, Some(0));
+            let Some(source) = next else { break };
+            // Names are looked up when the interval is written.
+            let is_named = || {
+                let recording = read(&capture)?;
+                recording.frames.iter().any(|it| it.function.as_deref() == Some("serve")).then_some(())
+            };
+            within(PATIENCE, is_named).expect("what the first one did is known");
+            write_over(source);
+        }
+        check(&[told], &tracer.interrupt(), losses);
     }
-    check(&[told], &tracer.interrupt(), &[]);
 }
 
 /// A process that nobody has asked for any more has ended as far as the recording goes.
