@@ -1,6 +1,13 @@
 //! Reading executable files whole, but for what is in them for debuggers, which may be most of a gigabyte.
 
-use std::{fs::File, io, iter, ops::Range, os::unix::fs::FileExt as _, path::Path};
+use std::{
+    fs::File,
+    io, iter,
+    ops::{Deref, Range},
+    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    path::Path,
+    sync::Arc,
+};
 
 use memmap2::{Mmap, MmapMut};
 use object::{
@@ -9,14 +16,46 @@ use object::{
     read::elf::{FileHeader as _, SectionHeader as _},
 };
 
-/// What the file has, at the places where the file has it; what is for debuggers reads as zeros.
+use super::{lease::Lease, sys};
+
+/// What a file has, at the places where the file has it.
 ///
-/// Not the file's own pages: whoever cuts a mapped file short would end us. And no block of the heap: the pages that
-/// nobody writes are never there, and all go back to the system at once.
-///
+/// The file's own pages, as long as nobody can write to it meanwhile: whoever cuts a mapped file short would end us.
+/// Otherwise a copy, in which what is for debuggers is zeros; and no block of the heap, so that pages which nobody writes
+/// are never there, and all go back to the system at once.
+pub(crate) struct Contents {
+    bytes: Mmap,
+    /// Goes after the bytes.
+    _lease: Option<Lease>,
+}
+
+impl Deref for Contents {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl AsRef<[u8]> for Contents {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 /// # Errors
 /// If the file cannot be read, or is cut short meanwhile.
-pub(crate) fn read(file: &File) -> io::Result<Mmap> {
+pub(crate) fn read(file: &File) -> io::Result<Contents> {
+    // Leases belong to what was opened, and the file may have one already.
+    let lease =
+        File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).and_then(|it| Lease::take(&Arc::new(it)));
+    match lease.and_then(|it| Ok((sys::map(&it)?, it))) {
+        Ok((bytes, lease)) => Ok(Contents { bytes, _lease: Some(lease) }),
+        Err(_) => Ok(Contents { bytes: copy(file)?, _lease: None }),
+    }
+}
+
+fn copy(file: &File) -> io::Result<Mmap> {
     let size = file.metadata()?.len();
     let mut bytes = MmapMut::map_anon(usize::try_from(size).map_err(io::Error::other)?)?;
     let mut at = 0;
@@ -30,7 +69,7 @@ pub(crate) fn read(file: &File) -> io::Result<Mmap> {
 }
 
 /// As [`read`]; `None` if there is nothing to be read.
-pub(crate) fn read_path(path: &Path) -> Option<Mmap> {
+pub(crate) fn read_path(path: &Path) -> Option<Contents> {
     read(&File::open(path).ok()?).ok()
 }
 
@@ -69,7 +108,7 @@ mod tests {
         let path = std::env::current_exe().unwrap();
         let whole = std::fs::read(&path).unwrap();
         let file = File::open(&path).unwrap();
-        let read = read(&file).unwrap();
+        let read = copy(&file).unwrap();
         let left_out = for_debuggers(&file, whole.len() as u64);
         assert!(!left_out.is_empty(), "tests are built with what debuggers need");
         assert_eq!(read.len(), whole.len());
@@ -89,6 +128,7 @@ mod tests {
         for content in [&b""[..], b"#!/bin/sh\n", b"\x7fELF", &[0x7f; 70_000]] {
             let mut file = tempfile();
             file.write_all(content).unwrap();
+            assert_eq!(&copy(&file).unwrap()[..], content);
             assert_eq!(&read(&file).unwrap()[..], content);
         }
     }

@@ -1,4 +1,5 @@
-//! Files with probes for everybody who maps them. The kernel keeps such a probe by its place in the file, and puts it there
+//! Files that nobody is to write to for now: those that are being read, and those with probes for everybody who maps them. The
+//! kernel keeps such a probe by its place in the file, and puts it there
 //! also if the file has been written over, into the middle of an instruction perhaps (`uprobe_mmap`,
 //! kernel/events/uprobes.c). So whoever opens the file to write has to wait until the probes are out: that is what leases are
 //! for, see "Leases" in fcntl(2).
@@ -21,6 +22,10 @@ impl Lease {
         // No signal comes that would end us.
         fcntl(file, libc::F_SETOWN, 0)?;
         Ok(Self { file: Arc::clone(file) })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Somebody waits.

@@ -10,14 +10,17 @@ use std::{
     sync::Arc,
 };
 
-use memmap2::Mmap;
 use procfs::process::{MMapPath, Process};
 use tracer_ebpf::{
     mapping::{self, ObjectKey, VDSO},
     record::Frame,
 };
 
-use super::{contents, process::CodeMapping, table_cache};
+use super::{
+    contents::{self, Contents},
+    process::CodeMapping,
+    table_cache,
+};
 use crate::{
     elf::{
         Image,
@@ -149,7 +152,7 @@ impl Object {
     }
 
     /// The file as it is now, see [`contents::read`]; `None` for the vDSO.
-    pub(crate) fn bytes(&self) -> io::Result<Option<Mmap>> {
+    pub(crate) fn bytes(&self) -> io::Result<Option<Contents>> {
         self.file.as_deref().map(contents::read).transpose()
     }
 

@@ -21,11 +21,14 @@ use aya_obj::{
         bpf_prog_info, bpf_prog_type::BPF_PROG_TYPE_KPROBE,
     },
 };
+use memmap2::Mmap;
 use rustix::{
     io::{FdFlags, fcntl_getfd, fcntl_setfd},
     mm::{MapFlags, ProtFlags, mmap, munmap},
 };
 use tokio::io::{Interest, unix::AsyncFd};
+
+use super::lease::Lease;
 
 /// One of the commands that take a number.
 ///
@@ -37,6 +40,16 @@ pub(crate) fn fcntl(file: &File, command: i32, number: i32) -> io::Result<i32> {
         -1 => Err(io::Error::last_os_error()),
         result => Ok(result),
     }
+}
+
+/// Maps a file that nobody can write to. To be dropped before the lease.
+///
+/// # Errors
+/// Those of `mmap(2)`.
+pub(crate) fn map(lease: &Lease) -> io::Result<Mmap> {
+    // SAFETY: nobody writes to the file or cuts it short as long as the lease is there. The kernel takes it away only
+    // after `lease-break-time`, 45 s, in which hundreds of files are read.
+    unsafe { Mmap::map(lease.file()) }
 }
 
 /// The words of a BPF array, mapped into our memory: filling one word by one with system calls would

@@ -30,7 +30,7 @@ pub use self::{
     judge::{MIN_POINTS, Verdict, growth_bytes_per_s},
     process::{Account, Expense, Outlook, Process},
     site::{Resident, Site},
-    stacks::{Frame, FrameId, Stacks, is_library},
+    stacks::{Frame, FrameId, Stacks, is_library, serves_others},
     summary::{Control, Summary},
 };
 use self::{group::Grouping, trust::Grade, window::Window};

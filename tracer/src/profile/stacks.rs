@@ -39,6 +39,11 @@ impl Frame {
         self.inlined && self.file.as_ref().is_some_and(|file| SOURCES.iter().any(|it| file.starts_with(it)))
     }
 
+    /// Whoever called this wanted the memory.
+    pub fn serves_others(&self) -> bool {
+        self.is_plumbing() || serves_others(self.function.as_deref(), &self.module)
+    }
+
     /// See [`is_library`].
     pub fn is_library(&self) -> bool {
         self.function.as_deref().is_some_and(is_library)
@@ -46,11 +51,24 @@ impl Frame {
 
     /// The last part of the module's path.
     pub fn module_name(&self) -> &str {
-        match self.module.rsplit('/').next() {
-            None | Some("") => "[anonymous]",
-            Some(name) => name,
+        match file_name(&self.module) {
+            "" => "[anonymous]",
+            name => name,
         }
     }
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// A function of a library that takes and touches memory for whoever calls it: those of [`is_library`], and all of a C
+/// library, its loader or an allocator. `module` is a path.
+pub fn serves_others(function: Option<&str>, module: &str) -> bool {
+    const BEGINNINGS: [&str; 8] =
+        ["libc.", "libc-", "ld-", "libstdc++.", "libjemalloc", "libtcmalloc", "libmimalloc", "libsnmalloc"];
+    let name = file_name(module);
+    function.is_some_and(is_library) || BEGINNINGS.iter().any(|it| name.starts_with(it))
 }
 
 /// A function of the standard libraries of C++ and Rust, of Go's runtime, or one of the wrappers of `malloc` that C programs have in
@@ -194,6 +212,20 @@ mod tests {
             ["main", "Parser::grow(std::string)", "<app::Cache as std::ops::Drop>::drop", "xmalloc_all"]
         {
             assert!(!is_library(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn who_serves_others() {
+        for (function, module, expected) in [
+            (Some("malloc"), "/usr/lib/x86_64-linux-gnu/libc.so.6", true),
+            (None, "/lib/ld-musl-x86_64.so.1", true),
+            (Some("arena_malloc"), "/usr/lib/libjemalloc.so.2", true),
+            (Some("std::vec::Vec<T>::push"), "/opt/server", true),
+            (Some("malloc_session"), "/opt/server", false),
+            (None, "/opt/libcache.so", false),
+        ] {
+            assert_eq!(serves_others(function, module), expected, "{function:?} in {module}");
         }
     }
 }

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::question::{Facts, is_holding};
 use crate::{
     capture::{Recording, Sample, SiteHistory},
-    profile::{Expense, is_library},
+    profile::{Expense, serves_others},
     watch::{Standing, Watched},
 };
 
@@ -224,10 +224,13 @@ fn sites(
     (holding.iter().map(site).collect(), rest, live_bytes)
 }
 
-/// Who asked for the memory: the innermost function that is not of a library which allocates for others.
+/// Who asked for the memory: the innermost function that does not serve others.
 fn function(recording: &Recording, site: &SiteHistory) -> String {
     let frames = recording.stacks.get(&site.stack).map_or(&[][..], |it| &it.frames);
-    let mut names = frames.iter().filter_map(|it| recording.frames[*it as usize].function.as_deref());
-    let innermost = names.clone().next();
-    names.find(|it| !is_library(it)).or(innermost).unwrap_or("").to_owned()
+    let frames = frames.iter().map(|it| &recording.frames[*it as usize]);
+    let mut named = frames.filter(|it| it.function.is_some());
+    let module = |id: u32| recording.modules.get(&id).map_or("", |it| &it.path);
+    let innermost = named.clone().next();
+    let own = named.find(|it| !serves_others(it.function.as_deref(), module(it.module)));
+    own.or(innermost).and_then(|it| it.function.as_deref()).unwrap_or("").to_owned()
 }

@@ -18,10 +18,6 @@ const MOST_STACKS: usize = 5;
 /// Frames of each: what is further out says little of who allocates.
 const MOST_FRAMES: usize = 32;
 
-/// How the libraries of allocators begin.
-const ALLOCATORS: [&str; 7] =
-    ["libc.so", "libc.musl", "ld-", "libjemalloc", "libtcmalloc", "libmimalloc", "libsnmalloc"];
-
 /// What an alert names.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
@@ -61,13 +57,9 @@ impl Evidence {
 }
 
 impl TopStack {
-    /// In one line, without the allocator's own functions: pages are touched inside of them.
+    /// In one line, without those that serve others: pages are touched inside of them.
     pub(super) fn headline(&self) -> String {
-        let is_allocator = |it: &&Frame| {
-            let module = it.module_name();
-            ALLOCATORS.iter().any(|name| module.starts_with(name))
-        };
-        let inner = self.frames.iter().take_while(is_allocator).count();
+        let inner = self.frames.iter().take_while(|it| it.serves_others()).count();
         words::headline_of(self.frames.get(inner..).filter(|it| !it.is_empty()).unwrap_or(&self.frames))
     }
 

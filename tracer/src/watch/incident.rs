@@ -193,18 +193,11 @@ fn victim(watched: &Watched, row: &ProcessRow, rss_bytes: Option<u64>, part: &Re
     }
 }
 
-/// C libraries and their loaders, which touch and take memory for whoever calls them.
-const C_LIBRARIES: [&str; 5] = ["libc.", "libc-", "ld-linux", "ld-musl", "libstdc++."];
-
 /// The first function of a stack that is not there for its callers; if all are, the first.
 fn function(profile: &Profile, site: &Site) -> Option<String> {
-    let serves = |it: &Frame| {
-        let is_c = || C_LIBRARIES.iter().any(|name| it.module_name().starts_with(name));
-        it.is_plumbing() || it.is_library() || is_c()
-    };
     let mut frames = profile.stack(site);
     let first = profile.stack(site).next();
-    frames.find(|it| !serves(it)).or(first).map(Frame::label)
+    frames.find(|it| !it.serves_others()).or(first).map(Frame::label)
 }
 
 /// How far back the change of a victim is looked at.

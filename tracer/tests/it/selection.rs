@@ -95,8 +95,10 @@ fn by_name_those_there_are_and_those_that_come() {
 /// A file keeps its inode when it is written over: what was known of it goes, and the probes in its own allocator.
 #[test]
 fn a_program_that_is_written_over_is_another() {
-    // An allocator that nobody has met before is probed when the program has begun.
-    for (linkage, losses) in [(Linkage::Usual, &[][..]), (Linkage::StaticGlibc, &["late_probes: 2"][..])] {
+    for linkage in [Linkage::Usual, Linkage::StaticGlibc] {
+        // An allocator that nobody has met before is probed when the program has begun.
+        let is_new = linkage == Linkage::StaticGlibc;
+        let late = if is_new { vec!["loss late_probes: 2"] } else { Vec::new() };
         let directory = scratch(&format!("written-over-{linkage:?}"));
         let program = directory.join("at-wanted");
         let capture = directory.join("capture.jsonl.zst");
@@ -109,7 +111,7 @@ fn a_program_that_is_written_over_is_another() {
         for (next, met) in [(Some("chains.c"), 1), (None, 2)] {
             let mut running = Program::start(&mut Command::new(&program));
             running.wait_for("waiting");
-            if !losses.is_empty() {
+            if is_new {
                 let is_probed = || (*read(&capture)?.losses.get("late_probes")? == met).then_some(());
                 within(PATIENCE, is_probed).expect("its allocator is probed");
             }
@@ -127,7 +129,11 @@ fn a_program_that_is_written_over_is_another() {
             within(PATIENCE, is_named).expect("what the first one did is known");
             write_over(source);
         }
-        check(&[told], &tracer.interrupt(), losses);
+        let mut differences = compare(&Truth::parse(&told), &tracer.interrupt());
+        // So are its unwinding rows: until then a copy of 8 KiB of the stack must do, and the loader may have more.
+        let early = ["incomplete stack: mmap brk ", "loss incomplete_stacks: ", "loss unreadable_stacks: "];
+        differences.retain(|it| !is_new || !early.iter().any(|early| it.starts_with(early)));
+        assert_eq!(differences, late, "{linkage:?}");
     }
 }
 
