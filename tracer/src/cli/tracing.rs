@@ -47,7 +47,7 @@ pub(super) struct TracingArgs {
     /// 64KiB; otherwise the calls of the process's allocator are not followed any more until it makes fewer of them: what it
     /// holds is then known as by --tier growth. The report says since when. It is for each process of -p, and otherwise for
     /// all together. A program that does little but allocate is slowed down for some tenths of a second before it is let
-    /// go; what runs only for some seconds pays more than this. Tracepoints cost each system call some ten nanoseconds; that
+    /// go; what runs only for some seconds pays more than this. Tracepoints cost each system call some forty nanoseconds; that
     /// is not counted.
     #[arg(long, value_name = "SHARE", value_parser = settings::share)]
     pub(super) max_overhead: Option<f64>,
